@@ -1,0 +1,1 @@
+"""The embedded host: journal, timers, dispatch, recovery, virtual clock."""

@@ -1,0 +1,1 @@
+"""One execution as a pure state machine: event in, effects out."""

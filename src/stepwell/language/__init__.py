@@ -1,0 +1,1 @@
+"""The Amazon States Language: text in, model and diagnostics out. Pure."""
