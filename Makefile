@@ -1,0 +1,42 @@
+# Two commands on a fresh machine with Python 3.11+, make and git: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest
+SHARED ?= ../shared
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## create .venv with everything; the command is .venv/bin/stepwell
+
+.venv/.ready: pyproject.toml uv.lock
+	@test -n "$(PYTHON)" || { echo "Stepwell needs Python 3.11 or newer; none was found on PATH." >&2; exit 1; }
+	@test -x $(BIN)/uv || { echo "Creating .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	@echo "Installing the locked dependencies"
+	@$(BIN)/uv sync --frozen --all-extras --inexact --quiet
+	@touch $@
+
+demo: setup ## run the pipelines on embedded defaults (PIPELINE=name for one)
+	@$(BIN)/python -m pipelines.demo $(PIPELINE)
+
+test: setup ## run the tests
+	$(PYTEST) $(ARGS)
+
+lint: setup ## ruff, mypy --strict and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## measure what the README claims
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what the targets made, not your data
+	rm -rf .venv demo-output .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help setup demo test lint bench clean
