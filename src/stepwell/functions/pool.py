@@ -43,7 +43,9 @@ class FunctionPool:
     async def __aenter__(self) -> FunctionPool:
         raise NotImplementedError
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         raise NotImplementedError
 
     def register(self, spec: FunctionSpec) -> None:
