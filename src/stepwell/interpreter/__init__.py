@@ -1,1 +1,6 @@
-"""One execution as a pure state machine: event in, effects out."""
+"""One execution as a pure state machine: event in, effects out. No I/O, no clock, no randomness of its own."""
+
+from stepwell.interpreter.execution import Execution, load, load_records, start
+from stepwell.interpreter.identity import Identity
+
+__all__ = ["Execution", "Identity", "load", "load_records", "start"]
