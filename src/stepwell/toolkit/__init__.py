@@ -1,1 +1,33 @@
-"""What pipeline functions import."""
+"""What pipeline functions import.
+
+    from stepwell import toolkit
+
+    archive = toolkit.bucket("archive")
+    tracker = toolkit.table("sync-tracker")
+    alerts = toolkit.topic("alerts")
+    credentials = toolkit.secret("gopro/credentials")
+    metrics = toolkit.metrics("GoProSync", Provider="gopro", Environment="dev")
+    log = toolkit.logger(__name__)
+
+The names are those declared in the project's `stepwell.toml`. The same lines run on a directory of this machine and on AWS;
+which of the two, the host says in environment variables (see `stepwell.toolkit.resources`).
+"""
+
+from __future__ import annotations
+
+from stepwell.toolkit.errors import ToolkitError
+from stepwell.toolkit.logs import logger
+from stepwell.toolkit.resources import Resources, bucket, machines, metrics, resources, secret, table, topic
+
+__all__ = [
+    "Resources",
+    "ToolkitError",
+    "bucket",
+    "logger",
+    "machines",
+    "metrics",
+    "resources",
+    "secret",
+    "table",
+    "topic",
+]
