@@ -15,6 +15,7 @@ __all__ = [
     "PARAMETER_PATH_FAILURE",
     "PERMISSIONS",
     "QUERY_EVALUATION_ERROR",
+    "REFERENCE_PATH_CONFLICT",
     "RESULT_PATH_MATCH_FAILURE",
     "RESULT_WRITER_FAILED",
     "RUNTIME",
@@ -36,6 +37,8 @@ NO_CHOICE_MATCHED = "States.NoChoiceMatched"
 PARAMETER_PATH_FAILURE = "States.ParameterPathFailure"
 PERMISSIONS = "States.Permissions"
 QUERY_EVALUATION_ERROR = "States.QueryEvaluationError"
+REFERENCE_PATH_CONFLICT = "States.ReferencePathConflict"
+"""What AWS really answers where the States Language says ResultPathMatchFailure."""
 RESULT_PATH_MATCH_FAILURE = "States.ResultPathMatchFailure"
 RESULT_WRITER_FAILED = "States.ResultWriterFailed"
 RUNTIME = "States.Runtime"
@@ -61,6 +64,28 @@ class StatesError(Exception):
         return f"{self.error}: {self.cause}"
 
 
+_NOT_IN_ALL = frozenset({DATA_LIMIT_EXCEEDED})
+"""Matched by their own name only."""
+_NOT_IN_TASK_FAILED = frozenset({DATA_LIMIT_EXCEEDED, TIMEOUT, HEARTBEAT_TIMEOUT})
+
+
 def compile_error_matcher(error_equals: Sequence[str]) -> Callable[[str], bool]:
-    """Tells whether an error name is one that the `ErrorEquals` of a Retry or Catch entry names."""
-    raise NotImplementedError
+    """Tells whether an error name is one that the `ErrorEquals` of a Retry or Catch entry names.
+
+    * States.Runtime is never matched, not even by its own name (recording of a Catch on it).
+    * States.ALL matches everything but States.DataLimitExceeded, which only its own name matches.
+    * States.TaskFailed matches everything States.ALL does, but timeouts.
+    * States.Timeout also matches States.HeartbeatTimeout, which is one of its kind.
+    """
+    names = frozenset(error_equals)
+    every = ALL in names
+    failed = TASK_FAILED in names
+    if TIMEOUT in names:
+        names |= {HEARTBEAT_TIMEOUT}
+
+    def matches(error: str) -> bool:
+        if error == RUNTIME:
+            return False
+        return error in names or (every and error not in _NOT_IN_ALL) or (failed and error not in _NOT_IN_TASK_FAILED)
+
+    return matches

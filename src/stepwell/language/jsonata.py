@@ -16,7 +16,7 @@ UNDEFINED: Final = Undefined()
 
 
 class JsonataSyntaxError(ValueError):
-    """The expression does not compile. `code` is JSONata's (S0201), `message` its text, `position` an offset or None."""
+    """The expression does not compile. `code` (S0201) and `message` are JSONata's, `position` an offset."""
 
     def __init__(self, text: str, code: str, message: str, position: int | None) -> None:
         super().__init__(f"{code}: {message}")
