@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+_PREFIX = "functions-"
+_SUFFIX = ".jsonl"
+_LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL", "TRACE": "DEBUG"}
+LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
+
 
 class LogRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One line of a function's log. Its JSON form has the same names; `fields` holds what a structured line carried besides."""
+    """One line of a function's log. Its JSON form has the same names."""
 
     time: str
     """UTC, ISO 8601 with milliseconds and ``Z``."""
@@ -26,17 +34,55 @@ class LogRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     logger: str | None = None
     """The Python logger's name; None for printed lines."""
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Extras of a structured record: a printed JSON object's members (the CloudWatch metric format among them), ``exception``."""
+    """What a structured line carried besides: the extras of a log record, ``exception`` (a traceback's text), the
+    members of a printed JSON object (among them ``_aws``, CloudWatch's embedded metric format)."""
+
+    def text(self) -> str:
+        """The line for people: time, level, function, message, extras, traceback."""
+        extras = {key: value for key, value in self.fields.items() if key != "exception"}
+        line = f"{self.time} {self.level:<8} {self.function} {self.message}"
+        if extras:
+            line += " " + msgspec.json.encode(extras).decode()
+        exception = self.fields.get("exception")
+        return f"{line}\n{exception}" if exception else line
+
+
+def timestamp(seconds: float) -> str:
+    """Epoch seconds as a record's time."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def level_name(value: object) -> str:
+    """A level in the record's vocabulary, whatever a JSON logger called it; INFO when it is none."""
+    name = str(value).upper()
+    name = _LEVELS.get(name, name)
+    return name if name in LEVELS else "INFO"
 
 
 class LogStore:
-    """A folder of JSON-lines files, rotated by size, the oldest deleted. One process writes, any number read."""
+    """A folder of JSON-lines files, rotated by size, the oldest deleted. One process writes, any number read.
+
+    A record is with the operating system when `write` returns: it outlives this process, not a power cut.
+    """
 
     def __init__(self, directory: Path, *, max_bytes: int = 64 * 1024 * 1024, keep: int = 16) -> None:
-        raise NotImplementedError
+        self.directory = Path(directory)
+        self.max_bytes = max_bytes
+        self.keep = keep
+        self._file: int | None = None
+        self._size = 0
+        self._encoder = msgspec.json.Encoder()
 
     def write(self, record: LogRecord) -> None:
-        raise NotImplementedError
+        """Raises OSError when the disk refuses it."""
+        line = self._encoder.encode(record) + b"\n"
+        if self._file is None or self._size + len(line) > self.max_bytes:
+            self._rotate(len(line))
+        assert self._file is not None  # noqa: S101
+        self._size += len(line)
+        rest = line
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
 
     def read(
         self,
@@ -46,8 +92,76 @@ class LogStore:
         request_id: str | None = None,
         since: str | None = None,
     ) -> Iterator[LogRecord]:
-        """The records that match all given filters, oldest first. `execution` is an ARN or an execution's name."""
-        raise NotImplementedError
+        """The records that match all given filters, oldest first.
+
+        `execution` is an ARN or an execution's name; `since` a time as in the records.
+        """
+        needle = None
+        if request_id is not None:
+            needle = f'"{request_id}"'.encode()
+        elif execution is not None:
+            needle = (f'"{execution}"' if execution.startswith("arn:") else f':{execution}"').encode()
+        decoder = msgspec.json.Decoder(LogRecord)
+        for path in self._files():
+            for line in _lines(path, needle):
+                try:
+                    record = decoder.decode(line)
+                except msgspec.DecodeError:
+                    continue  # The torn last line of a process that was killed while it wrote.
+                if (
+                    (execution is None or _is_of(record.execution, execution))
+                    and (function is None or record.function == function)
+                    and (request_id is None or record.request_id == request_id)
+                    and (since is None or record.time >= since)
+                ):
+                    yield record
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Close the file; a later write opens it again."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _files(self) -> list[Path]:
+        return sorted(self.directory.glob(f"{_PREFIX}*{_SUFFIX}"))
+
+    def _rotate(self, incoming: int) -> None:
+        self.close()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        files = self._files()
+        number = int(files[-1].name[len(_PREFIX) : -len(_SUFFIX)]) if files else 1
+        if files and files[-1].stat().st_size + incoming > self.max_bytes:
+            number += 1
+        path = self.directory / f"{_PREFIX}{number:08d}{_SUFFIX}"
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._file).st_size
+        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
+            self._size += os.write(self._file, b"\n")
+        for old in self._files()[: -self.keep]:
+            old.unlink(missing_ok=True)
+
+
+def _is_of(recorded: str | None, wanted: str) -> bool:
+    return recorded is not None and (recorded == wanted or recorded.endswith(":" + wanted))
+
+
+def _lines(path: Path, needle: bytes | None) -> Iterator[bytes]:
+    """The lines that contain the needle. A search in mapped memory, so that a few lines in a gigabyte cost a second."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return  # Rotated away meanwhile.
+    with file:
+        if needle is None:
+            yield from file
+            return
+        if os.fstat(file.fileno()).st_size == 0:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            position = 0
+            while (found := data.find(needle, position)) >= 0:
+                start = data.rfind(b"\n", 0, found) + 1
+                end = data.find(b"\n", found)
+                end = len(data) if end < 0 else end
+                yield data[start:end]
+                position = end + 1

@@ -15,12 +15,9 @@ DEFAULT_TIMEOUT = 60.0
 DEFAULT_CONCURRENCY = 10
 LATEST = "$LATEST"
 
-RESPONSE_LIMIT = 6 * MEGABYTE
-"""Bytes of a synchronous result (AWS Lambda quotas). Step Functions' own 262,144 bytes are checked by the interpreter."""
-
 
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One function: its code, limits and environment. The same for a project's functions and for uploaded Lambda functions."""
+    """One function: its code, limits and environment. A project's functions and uploaded Lambda functions alike."""
 
     name: str
     """1-64 letters, digits, hyphens, underscores."""
@@ -38,9 +35,9 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     inherit_environment: bool = True
     """False: the worker sees only `environment` and the few variables a process needs (PATH, HOME, LANG, TMPDIR)."""
     concurrency: int = DEFAULT_CONCURRENCY
-    """How many calls run at once; further ones wait in line, or are refused (`FunctionPool.invoke(wait=False)`)."""
+    """How many calls run at once; more of them wait in line, or are refused (`FunctionPool.invoke(wait=False)`)."""
     inline: bool = False
-    """Run in the host's own process: no isolation, no memory limit, and a timeout cannot stop a running sync function."""
+    """Run in the host's process: no isolation, no memory limit, and a timeout cannot stop a running sync function."""
     typed: bool = True
     """False: annotations are ignored, as Lambda does."""
     version: str = LATEST
@@ -71,16 +68,16 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FunctionError(msgspec.Struct, frozen=True, kw_only=True):
-    """A failed call, in Lambda's terms. `error_type` is the error name a Retry or Catch sees; `document` is its Cause."""
+    """A failed call, in Lambda's terms: `error_type` is the name a Retry or Catch sees, `document` its Cause."""
 
     error_type: str
-    """The exception's class name, or ``Sandbox.Timedout``, ``Runtime.ExitError``, ``Runtime.ImportModuleError``,
-    ``Runtime.HandlerNotFound``, ``Runtime.MarshalError``, ``Runtime.UnmarshalError``, ``Function.ResponseSizeTooLarge``."""
+    """The exception's class name, or ``Sandbox.Timedout``, ``Runtime.ExitError``, ``Runtime.OutOfMemory``,
+    ``Runtime.ImportModuleError``, ``Runtime.HandlerNotFound``, ``Runtime.UserCodeSyntaxError``,
+    ``Runtime.UnmarshalError``, ``Runtime.MarshalError``, ``Function.ResponseSizeTooLarge``, ``InvalidEvent``."""
     error_message: str
     request_id: str | None = None
     stack_trace: tuple[str, ...] | None = None
     """Lines such as ``'  File "/var/task/handler.py", line 2, in handler\\n    raise Exception("no")\\n'``."""
-    cause: tuple[FunctionError, ...] = ()
 
     def document(self) -> bytes:
         """The JSON Lambda answers with: ``{"errorMessage", "errorType"[, "requestId", "stackTrace"]}``."""
