@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -207,6 +208,14 @@ class Download:
     def close(self) -> None:
         """Give the connection back."""
         self._response.close()
+
+    def interrupt(self) -> None:
+        """From another thread: make a read that waits for the peer fail now, as if the connection broke. Harmless at any time."""
+        stream = self._response.extensions.get("network_stream")
+        connection = None if stream is None else stream.get_extra_info("socket")
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self
