@@ -10,24 +10,24 @@
     log = toolkit.logger(__name__)
 
 The names are those declared in the project's `stepwell.toml`. The same lines run on a directory of this machine and on AWS;
-which of the two, the host says in environment variables (see `stepwell.toolkit.resources`).
+which of the two, the host says in environment variables (see `stepwell.toolkit.environment`).
 """
 
 from __future__ import annotations
 
+from stepwell.toolkit.environment import Resources, bucket, metrics, resources, secret, table, topic, worker
 from stepwell.toolkit.errors import ToolkitError
 from stepwell.toolkit.logs import logger
-from stepwell.toolkit.resources import Resources, bucket, machines, metrics, resources, secret, table, topic
 
 __all__ = [
     "Resources",
     "ToolkitError",
     "bucket",
     "logger",
-    "machines",
     "metrics",
     "resources",
     "secret",
     "table",
     "topic",
+    "worker",
 ]

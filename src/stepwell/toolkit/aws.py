@@ -45,7 +45,8 @@ def _make(service: str) -> Any:
         raise ImportError("the AWS backend needs boto3: pip install 'stepwell[aws]'") from None
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     config = Config(retries={"mode": "standard", "total_max_attempts": 3}, max_pool_connections=50)
-    return boto3.session.Session(region_name=region).client(service, config=config)
+    session: Any = boto3.session.Session(region_name=region)
+    return session.client(service, config=config)
 
 
 def code(error: Any) -> str:

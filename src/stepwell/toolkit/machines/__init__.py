@@ -1,7 +1,7 @@
 """Machines: run a worker program somewhere that answers with a task token.
 
-    machines = toolkit.machines("renderer")
-    machine = machines.launch(task_token=event["task_token"], environment={"JOB_ID": job_id}, tags={"job_id": job_id})
+    renderers = toolkit.worker("renderer")
+    machine = renderers.launch(task_token=event["task_token"], environment={"JOB_ID": job_id}, tags={"job_id": job_id})
 
 Embedded, the program is a process of this machine; on AWS a Spot instance or an ECS task. The program finds its task token with
 `stepwell.toolkit.callbacks.from_environment()`. SIGTERM announces an interruption; a program that was interrupted reports it and

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypedDict, Unpack
 
-from stepwell.toolkit.errors import ObjectNotFound
+from stepwell.toolkit.errors import ObjectNotFound, StorageError
 
 Data = bytes | bytearray | memoryview
 
@@ -98,7 +98,7 @@ class ObjectReader(io.RawIOBase):
 
     info: ObjectInfo
 
-    def __iter__(self) -> Iterator[bytes]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[bytes]:
         while chunk := self.read(READ_BYTES):
             yield chunk
 
@@ -366,14 +366,30 @@ def check_attributes(attributes: Attributes) -> None:
     for name, value in metadata.items():
         if not name or not name.isascii() or not value.isascii() or any(ord(c) < 32 for c in name + value):
             raise ValueError(f"user metadata {name!r} must be printable ASCII, name and value")
-    if len(attributes.get("tags") or {}) > MAX_TAGS:
+    tags = attributes.get("tags") or {}
+    if len(tags) > MAX_TAGS:
         raise ValueError(f"an object has at most {MAX_TAGS} tags")
+    for name, value in tags.items():
+        if not name or not all(character.isalnum() or character in " _.:/=+-@" for character in name + value):
+            raise ValueError(
+                f"tag {name!r}: only letters, digits, spaces and _ . : / = + - @ are allowed, not {value!r}"
+            )
 
 
 def check_part_number(number: int) -> None:
     """ValueError unless 1 <= number <= 10,000."""
     if not 1 <= number <= MAX_PARTS:
         raise ValueError(f"part number {number} is not between 1 and {MAX_PARTS}")
+
+
+def check_parts(key: str, parts: Iterable[Part]) -> list[Part]:
+    """The parts to complete an upload with, or StorageError: none, too many, or out of order."""
+    chosen = list(parts)
+    if not 1 <= len(chosen) <= MAX_PARTS:
+        raise StorageError(f"an upload is completed with 1 to {MAX_PARTS} parts; {key!r} has {len(chosen)}")
+    if any(first.number >= second.number for first, second in zip(chosen, chosen[1:], strict=False)):
+        raise StorageError(f"the parts of {key!r} are not in ascending order of their numbers")
+    return chosen
 
 
 __all__ = [
@@ -391,4 +407,5 @@ __all__ = [
     "check_attributes",
     "check_key",
     "check_part_number",
+    "check_parts",
 ]

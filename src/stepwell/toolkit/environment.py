@@ -37,7 +37,7 @@ from stepwell.toolkit.errors import ResourceNotDeclared
 
 if TYPE_CHECKING:
     from stepwell.toolkit.machines import Machines
-    from stepwell.toolkit.metrics import Metrics
+    from stepwell.toolkit.measurements import Metrics
     from stepwell.toolkit.notices import Topic
     from stepwell.toolkit.objects import Bucket
     from stepwell.toolkit.records import Schema, Table
@@ -150,7 +150,7 @@ class Resources:
                 raise ValueError(f"secret {name!r}: store is {store!r}; it must be 'secretsmanager' or 'ssm'")
         return self._ports[key]  # type: ignore[no-any-return]
 
-    def machines(self, name: str) -> Machines:
+    def worker(self, name: str) -> Machines:
         """Where the worker program declared as `[workers.NAME]` runs."""
         spec = self._declaration("workers", name)
         key = ("workers", name)
@@ -171,16 +171,16 @@ class Resources:
 
     def metrics(self, namespace: str, **dimensions: str) -> Metrics:
         """Metrics under a namespace, with dimensions on each of them. Namespaces need no declaration."""
-        from stepwell.toolkit import metrics
+        from stepwell.toolkit import measurements
 
         key = ("metrics", "sink")
         if key not in self._ports:
             self._ports[key] = (
-                metrics.EmbeddedFormatSink()
+                measurements.EmbeddedFormatSink()
                 if self.backend == "aws"
-                else metrics.SpoolSink(self.data / "metrics.sqlite3")
+                else measurements.SpoolSink(self.data / "metrics.sqlite3")
             )
-        return metrics.Metrics(namespace, dimensions, self._ports[key])
+        return measurements.Metrics(namespace, dimensions, self._ports[key])
 
     def _declaration(self, kind: str, name: str) -> Mapping[str, Any]:
         declared = self.declared.get(kind) or {}
@@ -256,11 +256,11 @@ def secret(name: str) -> SecretHandle:
     return resources().secret(name)
 
 
-def machines(name: str) -> Machines:
+def worker(name: str) -> Machines:
     """Where the worker program declared as `[workers.NAME]` runs. See `stepwell.toolkit.machines`."""
-    return resources().machines(name)
+    return resources().worker(name)
 
 
 def metrics(namespace: str, **dimensions: str) -> Metrics:
-    """Metrics under a namespace with these dimensions. See `stepwell.toolkit.metrics`."""
+    """Metrics under a namespace with these dimensions. See `stepwell.toolkit.measurements`."""
     return resources().metrics(namespace, **dimensions)

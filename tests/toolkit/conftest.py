@@ -1,0 +1,95 @@
+"""One contract, two adapters: the `backend` fixture runs a test on a directory and on moto's server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepwell.toolkit import aws
+from stepwell.toolkit.environment import Resources
+
+ACCOUNT = "123456789012"
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws_backend(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto_url,
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/nonexistent",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return moto_url
+
+
+MakeResources = Callable[[dict[str, Any]], Resources]
+
+
+@pytest.fixture(params=["embedded", "aws"])
+def make_resources(request: pytest.FixtureRequest, tmp_path: Path) -> MakeResources:
+    """Resources with everything declared in place; names are made unique, since moto's server lives for the session."""
+    if request.param == "embedded":
+        return lambda declared: Resources("embedded", tmp_path / "data", declared)
+    request.getfixturevalue("aws_backend")
+    return provision
+
+
+def provision(declared: dict[str, Any]) -> Resources:
+    """What the deployment does on AWS, for tests."""
+    suffix = uuid.uuid4().hex[:10]
+    named: dict[str, Any] = {**declared}
+    for kind in ("buckets", "tables", "topics"):
+        named[kind] = {name: {**spec, "name": f"{name}-{suffix}"} for name, spec in declared.get(kind, {}).items()}
+    for spec in named["buckets"].values():
+        aws.client("s3").create_bucket(
+            Bucket=spec["name"], CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+    for spec in named["tables"].values():
+        create_table(spec)
+    for spec in named["topics"].values():
+        spec["arn"] = aws.client("sns").create_topic(Name=spec["name"])["TopicArn"]
+    return Resources("aws", None, named)
+
+
+def create_table(spec: dict[str, Any]) -> None:
+    indexes = {name: index["key"] for name, index in spec.get("indexes", {}).items()}
+    used = {*spec["key"], *(attribute for key in indexes.values() for attribute in key)}
+    types = spec.get("types", {})
+
+    def schema(key: list[str]) -> list[dict[str, str]]:
+        return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(key, ("HASH", "RANGE"), strict=False)]
+
+    arguments: dict[str, Any] = {
+        "TableName": spec["name"],
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": n, "AttributeType": types.get(n, "S")} for n in sorted(used)],
+        "KeySchema": schema(spec["key"]),
+    }
+    if indexes:
+        arguments["GlobalSecondaryIndexes"] = [
+            {"IndexName": name, "KeySchema": schema(key), "Projection": {"ProjectionType": "ALL"}}
+            for name, key in indexes.items()
+        ]
+    aws.client("dynamodb").create_table(**arguments)
