@@ -79,7 +79,7 @@ class Media:
 class Session:
     """The browser session the cloud accepts. `minimal` False: the two-cookie form is refused, as the service sometimes does."""
 
-    token: str = "eyJ.synthetic"  # noqa: S105 - the simulator's own
+    token: str = "eyJ.synthetic"
     user_id: str = "00000000-0000-4000-8000-000000000001"
     minimal: bool = True
     refusal: int | None = None
@@ -156,7 +156,9 @@ class MediaCloud:
         self._lock = threading.Lock()
         self._key = hashlib.sha256(b"simulated CDN key").digest()
         self._server = _Server(("127.0.0.1", port), self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="media-cloud", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="media-cloud", daemon=True
+        )
 
     @property
     def url(self) -> str:
@@ -167,7 +169,9 @@ class MediaCloud:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -242,7 +246,9 @@ class MediaCloud:
             expires = int(query["Expires"])
         except (KeyError, ValueError):
             return False
-        return expires >= time.time() and hmac.compare_digest(query.get("Signature", ""), self._signature(path, expires))
+        return expires >= time.time() and hmac.compare_digest(
+            query.get("Signature", ""), self._signature(path, expires)
+        )
 
     def _fault(self, where: Where, media_id: str | None = None, page: int | None = None) -> Fault | None:
         with self._lock:
@@ -437,9 +443,7 @@ class _Handler(BaseHTTPRequestHandler):
             with self.cloud._downloading():
                 self._body(path, query, media_id, content, fault)
 
-    def _body(
-        self, path: str, query: Mapping[str, str], media_id: str, content: Content, fault: Fault | None
-    ) -> None:
+    def _body(self, path: str, query: Mapping[str, str], media_id: str, content: Content, fault: Fault | None) -> None:
         size = content.size if fault is None or fault.length is None else fault.length
         start, end, status = 0, size, 200
         if wanted := re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "")):
