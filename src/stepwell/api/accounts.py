@@ -1,0 +1,58 @@
+"""Which engine answers a request: the home account's, or another account's own.
+
+As LocalStack and its kin do, an access key of 12 digits is an account id. Every account has an engine of its own, under
+`accounts/ID` of the data directory, opened on first use; all other keys belong to the home account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from stepwell.engine.engine import Engine
+
+OpenEngine = Callable[[str], Awaitable[Engine]]
+
+
+class Accounts:
+    """The engines by account id. `open_engine` gives an entered engine for another account; None: only the home account."""
+
+    def __init__(self, home: Engine, account: str, open_engine: OpenEngine | None = None) -> None:
+        self.home = home
+        self.account = account
+        self._engines: dict[str, Engine] = {account: home}
+        self._open = open_engine
+        self._opening = asyncio.Lock()
+        self._stack = AsyncExitStack()
+
+    def all(self) -> list[Engine]:
+        return list(self._engines.values())
+
+    async def of_key(self, access_key: str) -> Engine:
+        """The engine of a caller."""
+        if access_key == self.account or len(access_key) != 12 or not access_key.isdigit():
+            return self.home
+        return await self.of_account(access_key)
+
+    def of_arn(self, arn: str) -> Engine | None:
+        """The engine that would know an ARN, when it is open already."""
+        parts = arn.split(":", 5)
+        return self._engines.get(parts[4]) if len(parts) == 6 else None
+
+    async def of_account(self, account: str) -> Engine:
+        engine = self._engines.get(account)
+        if engine is None:
+            if self._open is None:
+                return self.home
+            async with self._opening:
+                engine = self._engines.get(account)
+                if engine is None:
+                    engine = await self._open(account)
+                    self._stack.push_async_exit(engine)
+                    self._engines[account] = engine
+        return engine
+
+    async def close(self) -> None:
+        """Close the engines opened here; the home engine belongs to its owner."""
+        await self._stack.aclose()

@@ -1,0 +1,72 @@
+"""The server's ASGI application: the Step Functions API, health and metrics."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+import orjson
+
+from stepwell.api.accounts import Accounts, OpenEngine
+from stepwell.api.actions import Actions
+from stepwell.api.auth import Authenticator
+from stepwell.api.guard import Guard
+from stepwell.api.metrics import CONTENT_TYPE_LATEST, Metrics
+from stepwell.api.protocol import Receive, Scope, Send, StepFunctionsProtocol, answer
+from stepwell.engine.engine import Engine
+
+__all__ = ["Application", "create_app"]
+
+
+class Application:
+    """Routes by path. Mount pages of other parts with `mount`."""
+
+    def __init__(self, step_functions: StepFunctionsProtocol, metrics: Metrics, accounts: Accounts) -> None:
+        self.step_functions = step_functions
+        self.metrics = metrics
+        self.accounts = accounts
+        self._mounts: list[tuple[str, object]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            if scope["method"] == "POST" and path in ("/", ""):
+                await self.step_functions(scope, receive, send)
+            elif path == "/health":
+                body = orjson.dumps({"status": "ok"})
+                await answer(send, 200, body, str(uuid.uuid4()), b"application/json")
+            elif path == "/metrics":
+                await answer(send, 200, self.metrics.render(), str(uuid.uuid4()), CONTENT_TYPE_LATEST.encode())
+            else:
+                await answer(send, 404, b'{"message":"Not found"}', str(uuid.uuid4()), b"application/json")
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.accounts.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def create_app(
+    engine: Engine,
+    *,
+    account: str = "123456789012",
+    open_account: OpenEngine | None = None,
+    authenticator: Authenticator | None = None,
+    allowed_hosts: Iterable[str] = (),
+) -> Application:
+    """The application over an entered engine.
+
+    Without an `authenticator` requests to other host names than `allowed_hosts`, localhost and IP addresses, and requests of web pages of
+    other origins are refused. `open_account` gives the engine of another account (see `accounts`).
+    """
+    accounts = Accounts(engine, account, open_account)
+    metrics = Metrics()
+    guard = Guard(allowed_hosts) if authenticator is None else None
+    return Application(StepFunctionsProtocol(Actions(accounts), guard, authenticator, metrics), metrics, accounts)

@@ -1,0 +1,229 @@
+"""The HTTP server: uvicorn with limits on connections, header size and slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from stepwell.api.accounts import OpenEngine
+from stepwell.api.app import Application, create_app
+from stepwell.api.auth import Authenticator
+from stepwell.engine.engine import Engine
+
+__all__ = ["Server", "ServerError", "serve"]
+
+MAX_CONNECTIONS = 1_000
+MAX_HEADER_BYTES = 32 * 1024
+HEADER_SECONDS = 15.0
+"""Within this time a connection must have sent a request's headers."""
+KEEP_ALIVE_SECONDS = 75
+GRACE_SECONDS = 10
+BACKLOG = 1_024
+
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class ServerError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with what it lacks: a limit on connections, on the size of headers, and on the time they take."""
+
+    _reading_headers = True
+    _header_bytes = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._refuse(_BUSY)
+        else:
+            self._deadline = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._reading_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if not self._reading_headers:
+            return
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(_TOO_LARGE)
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def on_message_begin(self) -> None:
+        self._reading_headers = True
+        self._header_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._reading_headers = False
+        if self._deadline is not None:
+            self._stop_deadline()
+        if sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES:
+            self._refuse(_TOO_LARGE)
+            return
+        super().on_headers_complete()
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self._reading_headers and not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, response: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(response)
+            self.transport.close()
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handlers: who runs it decides when it ends."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+class Server:
+    """A running server: `async with Server(app, "127.0.0.1", 0) as server: server.url`.
+
+    Leaving it stops in order: no new connections, long polls are answered, running requests get `GRACE_SECONDS`.
+    """
+
+    def __init__(self, app: Application, host: str = "127.0.0.1", port: int = 8083) -> None:
+        self.app = app
+        self.host = host
+        self.port = port
+        self._server: _Uvicorn | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    async def __aenter__(self) -> Server:
+        listener = _listen(self.host, self.port)
+        self.port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self.app,
+            http=LimitedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            backlog=BACKLOG,
+        )
+        self._server = _Uvicorn(config)
+        self._running = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started:
+            if self._running.done():
+                await self._running
+                raise ServerError(f"The server on {self.url} ended while starting; see the log.")
+            await asyncio.sleep(0.001)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None and self._running is not None:
+            self._server.should_exit = True
+            self.app.step_functions.release_polls()
+            await self._running
+        await self.app.accounts.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ServerError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}. Is another server running? Choose another --port."
+        ) from error
+    return listener
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def serve(
+    engine: Engine,
+    host: str = "127.0.0.1",
+    port: int = 8083,
+    *,
+    account: str = "123456789012",
+    open_account: OpenEngine | None = None,
+    authenticator: Authenticator | None = None,
+    insecure: bool = False,
+    allowed_hosts: Iterable[str] = (),
+    ready: Callable[[Server], None] | None = None,
+    until: asyncio.Event | None = None,
+) -> None:
+    """Serve the API of an entered engine until `until` is set (None: until SIGINT or SIGTERM).
+
+    Raises ServerError when the port is taken, and when `host` is not a loopback address while nobody has to authenticate, unless
+    `insecure`.
+    """
+    if authenticator is None and not insecure and not is_loopback(host):
+        raise ServerError(
+            f"Listening on {host} lets everybody who can reach it run state machines and functions. Use --auth, or --insecure if "
+            "the network is trusted."
+        )
+    app = create_app(
+        engine,
+        account=account,
+        open_account=open_account,
+        authenticator=authenticator,
+        allowed_hosts=allowed_hosts,
+    )
+    stop = until or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM) if until is None else ()
+    async with Server(app, host, port) as server:
+        for number in signals:
+            loop.add_signal_handler(number, stop.set)
+        try:
+            if ready is not None:
+                ready(server)
+            await stop.wait()
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
