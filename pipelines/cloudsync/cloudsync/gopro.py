@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.cookiejar
 import json
 import math
 import re
@@ -14,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from cloudsync import provider
+from cloudsync import provider, web
 from cloudsync.errors import (
     APIError,
     APIStructureError,
@@ -54,10 +53,7 @@ class GoPro:
 
     @cached_property
     def _client(self) -> httpx.Client:
-        client = http.client(self.base_url)
-        # The caller's Cookie header is the whole session: what the service sets must not be mixed into it.
-        client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        return client
+        return web.client(self.base_url)
 
     def list_page(self, cookies: str, user_agent: str, page: int, per_page: int) -> Page:
         with _api_errors():

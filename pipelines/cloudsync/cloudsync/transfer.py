@@ -7,7 +7,6 @@ touches the local disk. An upload is completed only after the body proved whole;
 
 from __future__ import annotations
 
-import http.cookiejar
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
+from cloudsync import web
 from cloudsync.errors import (
     NetworkError,
     RateLimitError,
@@ -29,7 +27,7 @@ from cloudsync.errors import (
     storing,
 )
 from stepwell import toolkit
-from stepwell.toolkit import http as toolkit_http
+from stepwell.toolkit import http
 from stepwell.toolkit.errors import StorageError as PortError
 from stepwell.toolkit.objects import MAX_PARTS, Attributes, Bucket, ObjectInfo, Part, Upload
 
@@ -121,8 +119,13 @@ def transfer(bucket: Bucket, plan: Plan, deadline: Deadline, verified: Callable[
     """
     deadline.check()
     started = time.monotonic()
-    # A client of its own: the CDN gets no cookie, no authorization, nothing that another request left behind.
-    with _cdn_client(deadline) as client, _cdn_errors(), toolkit_http.download(client, plan.url) as body:
+    # A client of its own, and no header but httpx's: the CDN gets no cookie and no authorization.
+    read_timeout = min(READ_TIMEOUT, deadline.left())
+    with (
+        web.client(timeout=read_timeout, connect_timeout=CONNECT_TIMEOUT, follow_redirects=True) as client,
+        _cdn_errors(),
+        http.download(client, plan.url) as body,
+    ):
         first_byte: float | None = None
         if body.headers.get("content-encoding", "identity") != "identity":
             raise TransferError("the CDN sent an encoded body although none was asked for")
@@ -281,14 +284,6 @@ def _sink(bucket: Bucket, plan: Plan, announced: int | None) -> Iterator[_Sink]:
     sink.close()
 
 
-def _cdn_client(deadline: Deadline) -> httpx.Client:
-    client = toolkit_http.client(
-        timeout=min(READ_TIMEOUT, max(deadline.left(), 1.0)), connect_timeout=CONNECT_TIMEOUT, follow_redirects=True
-    )
-    client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-    return client
-
-
 @contextmanager
 def _cdn_errors() -> Iterator[None]:
     names: dict[Any, Any] = {
@@ -304,5 +299,5 @@ def _cdn_errors() -> Iterator[None]:
         "not_found": lambda failure: TransferError(str(failure)),
         "client": lambda failure: TransferError(str(failure)),
     }
-    with toolkit_http.raising(names):
+    with http.raising(names):
         yield
