@@ -175,11 +175,11 @@ def _slice(step: Slice, then: Visit) -> Visit:
     start, stop = step.start, step.stop
 
     def chosen(length: int) -> range:
-        if stop is None:
-            assert start is not None
-            return range(max(0, start + length if start < 0 else start), length)
         if start is None:
-            return range(min(length, stop + length if stop < 0 else stop))
+            last = stop or 0
+            return range(min(length, last + length if last < 0 else last))
+        if stop is None:
+            return range(max(0, start + length if start < 0 else start), length)
         return range(max(start, -length), min(length, stop))
 
     def visit(value: Any, root: Any, results: list[Any]) -> None:

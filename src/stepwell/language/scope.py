@@ -35,10 +35,11 @@ class Scope:
     `context_factory` to build it only when something asks for it. `variables` are the workflow variables visible in
     the state, outer scopes included. `states` is JSONata's `$states` *without* its `context`, which is taken from
     `context` when an expression mentions it: `input`, and `result` or `errorOutput` where the field has them.
+    `now` is the time of the event being handled, in milliseconds since 1970, for JSONata's $now() and $millis().
     Several scopes of one state may share the same parts; making one costs an object.
     """
 
-    __slots__ = ("_context", "_context_factory", "document", "random", "states", "variables")
+    __slots__ = ("_context", "_context_factory", "document", "now", "random", "states", "variables")
 
     def __init__(
         self,
@@ -49,11 +50,13 @@ class Scope:
         variables: Mapping[str, Any] = EMPTY,
         random: RandomSource | None = None,
         states: Mapping[str, Any] = EMPTY,
+        now: int | None = None,
     ) -> None:
         self.document = document
         self.variables = variables
         self.random = random
         self.states = states
+        self.now = now
         self._context = context
         self._context_factory = context_factory
 
@@ -72,6 +75,7 @@ class Scope:
         other.variables = self.variables
         other.random = self.random
         other.states = self.states
+        other.now = self.now
         other._context = self._context
         other._context_factory = self._context_factory
         return other
