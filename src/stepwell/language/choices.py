@@ -13,7 +13,7 @@ from stepwell.language.jsonata import JsonataSyntaxError, compile_field
 from stepwell.language.jsonpath import Path, PathSyntaxError, compile_path
 from stepwell.language.scope import Scope
 from stepwell.language.templates import QueryLanguage, is_expression
-from stepwell.language.timestamps import is_timestamp, parse_timestamp
+from stepwell.language.timestamps import parse_timestamp
 from stepwell.language.values import MISSING, is_number
 
 __all__ = ["OPERATORS", "Rule", "RuleError", "compile_rule"]
@@ -83,11 +83,23 @@ def _mapping(rule: Any, pointer: str) -> Mapping[str, Any]:
 
 
 def _every(rules: list[Rule]) -> Rule:
-    return lambda scope: all(rule(scope) for rule in rules)
+    def every(scope: Scope) -> bool:
+        for rule in rules:  # noqa: SIM110 - a third faster than all() over a generator
+            if not rule(scope):
+                return False
+        return True
+
+    return every
 
 
 def _some(rules: list[Rule]) -> Rule:
-    return lambda scope: any(rule(scope) for rule in rules)
+    def some(scope: Scope) -> bool:
+        for rule in rules:  # noqa: SIM110
+            if rule(scope):
+                return True
+        return False
+
+    return some
 
 
 def _path(text: Any, pointer: str) -> Path:
@@ -110,7 +122,7 @@ def _compile_comparison(name: str, variable: Path, operand: Any, pointer: str) -
         if type(operand) is not bool:
             raise RuleError(pointer, f"{name} must be true or false")
         return _type_test(name, variable, operand)
-    compare, accepts, prepare = _COMPARISONS[name.removesuffix("Path")]
+    compare, prepare, kind = _COMPARISONS[name.removesuffix("Path")]
     if name.endswith("Path"):
         other = _path(operand, pointer)
         find_other = other.find
@@ -122,18 +134,23 @@ def _compile_comparison(name: str, variable: Path, operand: Any, pointer: str) -
             wanted = find_other(scope)
             if wanted is MISSING:
                 raise _invalid(other)
-            return accepts(value) and accepts(wanted) and compare(prepare(value), prepare(wanted))
+            value = prepare(value)
+            wanted = prepare(wanted)
+            return value is not MISSING and wanted is not MISSING and compare(value, wanted)
 
         return compare_paths
-    if not accepts(operand):
-        raise RuleError(pointer, f"{name} needs {_OPERANDS[accepts]}")
-    prepared = _compile_pattern(operand) if name == "StringMatches" else prepare(operand)
+    literal = prepare(operand)
+    if literal is MISSING:
+        raise RuleError(pointer, f"{name} needs {kind}")
+    if name == "StringMatches":
+        literal = _compile_pattern(operand)
 
     def compare_literal(scope: Scope) -> bool:
         value = find(scope)
         if value is MISSING:
             raise _invalid(variable)
-        return accepts(value) and compare(prepare(value), prepared)
+        value = prepare(value)
+        return value is not MISSING and compare(value, literal)
 
     return compare_literal
 
@@ -153,21 +170,33 @@ def _type_test(name: str, variable: Path, expected: bool) -> Rule:
     return test
 
 
-def _is_string(value: Any) -> bool:
-    return type(value) is str
+# What makes a value comparable, or MISSING when it is not of the operator's type
 
 
-def _is_boolean(value: Any) -> bool:
-    return type(value) is bool
+def _number(value: Any) -> Any:
+    return value if is_number(value) else MISSING
 
 
-def _same(value: Any) -> Any:
-    return value
+def _string(value: Any) -> Any:
+    return value if type(value) is str else MISSING
 
 
-def _units(text: str) -> Any:
-    """What Java's comparison of strings looks at: UTF-16 units. For ASCII, the order of the text itself."""
-    return text.encode("utf-16-be", "surrogatepass")
+def _units(value: Any) -> Any:
+    """UTF-16 units, which Java's order of strings looks at."""
+    return value.encode("utf-16-be", "surrogatepass") if type(value) is str else MISSING
+
+
+def _boolean(value: Any) -> Any:
+    return value if type(value) is bool else MISSING
+
+
+def _timestamp(value: Any) -> Any:
+    if type(value) is not str:
+        return MISSING
+    try:
+        return parse_timestamp(value)
+    except ValueError:
+        return MISSING
 
 
 def _compile_pattern(pattern: str) -> list[str]:
@@ -211,29 +240,26 @@ _ORDERS: dict[str, Compare] = {
     "LessThanEquals": operator.le,
 }
 
-_COMPARISONS: dict[str, tuple[Compare, Callable[[Any], bool], Callable[[Any], Any]]] = {
-    "BooleanEquals": (operator.is_, _is_boolean, _same),
-    "StringMatches": (_matches, _is_string, _same),
-    **{f"Numeric{name}": (order, is_number, _same) for name, order in _ORDERS.items()},
-    **{f"String{name}": (order, _is_string, _same if name == "Equals" else _units) for name, order in _ORDERS.items()},
-    **{f"Timestamp{name}": (order, is_timestamp, parse_timestamp) for name, order in _ORDERS.items()},
+_COMPARISONS: dict[str, tuple[Compare, Callable[[Any], Any], str]] = {
+    "BooleanEquals": (operator.is_, _boolean, "true or false"),
+    "StringMatches": (_matches, _string, "a string"),
+    **{f"Numeric{name}": (order, _number, "a number") for name, order in _ORDERS.items()},
+    **{f"String{name}": (order, _units, "a string") for name, order in _ORDERS.items()},
+    "StringEquals": (operator.eq, _string, "a string"),
+    **{
+        f"Timestamp{name}": (order, _timestamp, "a timestamp, such as 2024-01-31T09:00:00Z")
+        for name, order in _ORDERS.items()
+    },
 }
-"""By operator: the comparison, which values it accepts, and what makes them comparable."""
-
-_OPERANDS: dict[Callable[[Any], bool], str] = {
-    _is_boolean: "true or false",
-    _is_string: "a string",
-    is_number: "a number",
-    is_timestamp: "a timestamp, such as 2024-01-31T09:00:00Z",
-}
+"""By operator: the comparison, what makes values comparable, and what the operand must be."""
 
 _TESTS: dict[str, Callable[[Any], bool]] = {
-    "IsBoolean": _is_boolean,
+    "IsBoolean": lambda value: type(value) is bool,
     "IsNull": lambda value: value is None,
     "IsNumeric": is_number,
     "IsPresent": lambda value: value is not MISSING,
-    "IsString": _is_string,
-    "IsTimestamp": is_timestamp,
+    "IsString": lambda value: type(value) is str,
+    "IsTimestamp": lambda value: _timestamp(value) is not MISSING,
 }
 
 OPERATORS = frozenset([*_TESTS, *_COMPARISONS, *(f"{name}Path" for name in _COMPARISONS if name != "StringMatches")])

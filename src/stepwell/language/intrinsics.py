@@ -338,7 +338,8 @@ def _rounded(value: Any) -> int:
     """The nearest integer, halves upwards: 1.5 is 2, -2.5 is -2."""
     if not is_number(value) or not _INT_MIN <= value <= _INT_MAX:
         raise _Invalid
-    return math.floor(value + 0.5)
+    rounded: int = math.floor(value + 0.5)
+    return rounded
 
 
 def _string_split(value: Any, separators: Any) -> list[str]:

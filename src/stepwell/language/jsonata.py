@@ -83,12 +83,10 @@ class JsonataSyntaxError(ValueError):
 class Expression:
     """A compiled expression (the text between `{%` and `%}`, trimmed).
 
-    `variables` are the workflow variables it may read. `top_level` are the names it reads without `$states` or a
-    variable before them, and `$$`, all of which AWS refuses in a definition; they are undefined when evaluated.
-    `states` are the fields of `$states` it reads, or None when it reads `$states` as a whole.
+    `variables` are the workflow variables it may read, `states` the fields of `$states`, or None for all of them.
     """
 
-    __slots__ = ("_now", "_path", "_random", "_shadowable", "_variants", "states", "text", "top_level", "variables")
+    __slots__ = ("_now", "_path", "_random", "_shadowable", "_variants", "states", "text", "variables")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -102,7 +100,6 @@ class Expression:
         self.variables = frozenset(free - _BUILT_IN - {"states", "$", ""})
         whole = reads["bindings"].get("states", {})
         self.states = None if whole is True else frozenset(whole)
-        self.top_level = _top_level(tokens, reads.get("input"))
         self._shadowable = mentioned & _BUILT_IN
         self._random = not mentioned.isdisjoint({"random", "uuid"})
         self._now = not mentioned.isdisjoint({"now", "millis"})
@@ -215,11 +212,6 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         if kind != "blank":
             found.append((kind, token))
     return found
-
-
-def _top_level(tokens: list[tuple[str, str]], read: Any) -> tuple[str, ...]:
-    names = tuple(read) if isinstance(read, dict) else ()
-    return ("$$", *names) if ("variable", "$$") in tokens else names
 
 
 def _simple_path(text: str) -> tuple[str, tuple[str, ...]] | None:

@@ -52,7 +52,8 @@ def _arguments(function: str, given: tuple[Any, ...], count: int) -> list[Any]:
 def _towards_zero(value: Any, function: str, argument: int) -> int:
     if not is_number(value):
         raise _mismatch(function, argument)
-    return int(math.trunc(value))
+    whole: int = math.trunc(value)
+    return whole
 
 
 def _partition(*given: Any) -> Any:

@@ -137,7 +137,9 @@ def compile_path(text: str) -> Path:
 
     if not steps:
         return Path(text, root, True, fetch, find)
-    return Path(text, root, is_definite(steps), _short_read(root, steps, read), find)
+    if root == "$" and len(steps) <= 3 and all(type(step) is str for step in steps):
+        return Path(text, root, True, *_short(steps, read))
+    return Path(text, root, is_definite(steps), read, find)
 
 
 def compile_reference_path(text: str) -> ReferencePath:
@@ -166,45 +168,35 @@ def _fetch(text: str, root: str) -> Evaluator:
     return variable
 
 
-def _short_read(root: str, steps: tuple[Step, ...], read: Evaluator) -> Evaluator:
-    """A shorter closure for up to three names below `$`, by far the most frequent paths; else `read` itself.
+def _short(names: tuple[Any, ...], explain: Evaluator) -> tuple[Evaluator, Evaluator]:
+    """Shorter closures, to read and to find, for up to three names below `$`, by far the most frequent paths.
 
-    A string where an object is expected fails as a TypeError, like null and numbers, so the slow way explains it.
+    A step into anything but an object fails as a TypeError, since the names are strings.
     """
-    if root != "$" or len(steps) > 3 or not all(type(step) is str for step in steps):
-        return read
-    first: Any
-    second: Any
-    third: Any
-    if len(steps) == 1:
-        (first,) = steps
+    get: Evaluator
+    if len(names) == 1:
+        (first,) = names
+        get = lambda scope: scope.document[first]  # noqa: E731
+    elif len(names) == 2:
+        first, second = names
+        get = lambda scope: scope.document[first][second]  # noqa: E731
+    else:
+        first, second, third = names
+        get = lambda scope: scope.document[first][second][third]  # noqa: E731
 
-        def read_one(scope: Scope) -> Any:
-            try:
-                return scope.document[first]
-            except (KeyError, TypeError):
-                return read(scope)
-
-        return read_one
-    if len(steps) == 2:
-        first, second = steps
-
-        def read_two(scope: Scope) -> Any:
-            try:
-                return scope.document[first][second]
-            except (KeyError, TypeError):
-                return read(scope)
-
-        return read_two
-    first, second, third = steps
-
-    def read_three(scope: Scope) -> Any:
+    def read(scope: Scope) -> Any:
         try:
-            return scope.document[first][second][third]
+            return get(scope)
         except (KeyError, TypeError):
-            return read(scope)
+            return explain(scope)
 
-    return read_three
+    def find(scope: Scope) -> Any:
+        try:
+            return get(scope)
+        except (KeyError, TypeError):
+            return MISSING
+
+    return read, find
 
 
 def _explain(text: str, steps: tuple[Step, ...], document: Any) -> None:

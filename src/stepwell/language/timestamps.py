@@ -8,7 +8,7 @@ offset, or with a month 13 or an hour 25 they are not.
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
-__all__ = ["format_timestamp", "is_timestamp", "parse_timestamp"]
+__all__ = ["format_timestamp", "parse_timestamp"]
 
 _TIMESTAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{0,9}))?)?(?:Z|([+-])(\d\d):(\d\d)(?::(\d\d))?)",
@@ -31,17 +31,6 @@ def parse_timestamp(text: str) -> datetime:
         zone = timezone(offset if sign == "+" else -offset)
     micros = int((fraction or "").ljust(6, "0")[:6])
     return datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micros, tzinfo=zone)
-
-
-def is_timestamp(value: object) -> bool:
-    """True for a string that `parse_timestamp` accepts."""
-    if type(value) is not str:
-        return False
-    try:
-        parse_timestamp(value)
-    except ValueError:
-        return False
-    return True
 
 
 def format_timestamp(moment: datetime) -> str:
