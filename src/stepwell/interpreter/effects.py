@@ -1,8 +1,11 @@
 """What the interpreter asks of a host.
 
-`start` and `Execution.handle` return effects in the order in which they were decided. A host writes the event that caused
-them to its journal first and carries them out after that write is on disk. Carrying an effect out twice must be harmless:
-after a crash, `Execution.pending()` gives again every effect that is still without an answer, with the same `command`.
+`start` and `Execution.handle` return effects in the order in which they were decided. A host writes the event that
+caused them to its journal first and carries them out after that write is on disk. Carrying an effect out twice must be
+harmless: after a crash, `Execution.pending()` gives again every effect that is still without an answer, with the same
+`command`.
+
+Commands and timers are numbers that are unique within an execution; (execution, command) is the id of an attempt.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ class Effect(msgspec.Struct, frozen=True, tag=True):
 
 
 class RunTask(Effect, frozen=True):
-    """Do a Task state's work and answer with TaskSucceeded or TaskFailed (and TaskStarted, TaskSubmitted) for `command`.
+    """Do a Task state's work and answer with TaskSucceeded or TaskFailed (and TaskSubmitted) for `command`.
 
-    `command` numbers the attempts of an execution, from 1; (execution, command) is the attempt id, the same after a
-    restart. `kind` is "lambda" (a function's ARN as Resource), "activity" or "service" (an integration, optimised or
-    aws-sdk). `arguments` is the JSON text of the evaluated input of the task. Timeouts are the interpreter's: it sets
-    timers and sends CancelTask; the seconds are here for the worker to know.
+    An activity task is answered with TaskQueued when it is in its activity's queue, and TaskStarted when a worker took
+    it. (execution, command) is the attempt id, the same after a restart. `kind` is "lambda" (a function's ARN as
+    Resource), "activity" or "service" (an integration, optimised or aws-sdk). `arguments` is the JSON text of the
+    evaluated input of the task. Timeouts are the interpreter's: it sets timers and sends CancelTask; the seconds are
+    here for the worker to know.
     """
 
     command: int
@@ -59,7 +63,10 @@ class CancelTimer(Effect, frozen=True):
 
 
 class OpenMapRun(Effect, frozen=True):
-    """A distributed Map began: make its map run visible. `state` is the path of the Map state (JSON pointer in the definition)."""
+    """A distributed Map began, or is redriven: make its map run visible.
+
+    `state` is the JSON pointer of the Map state in the definition.
+    """
 
     map_run_arn: str
     command: int
@@ -68,11 +75,13 @@ class OpenMapRun(Effect, frozen=True):
     max_concurrency: int
     tolerated_failure_count: int | None
     tolerated_failure_percentage: float | None
+    redrive_count: int = 0
 
 
 class ReadItems(Effect, frozen=True):
-    """Read at most `limit` items by an evaluated ItemReader (`reader`: Resource, Parameters/Arguments, ReaderConfig), from `cursor` on.
+    """Read at most `limit` items by an evaluated ItemReader, from `cursor` on (None: from the beginning).
 
+    `reader` has Resource, Parameters (also for JSONata's Arguments) and ReaderConfig without MaxItems.
     Answer with ItemsRead or TaskFailed for `command`.
     """
 
@@ -98,6 +107,22 @@ class StartChild(Effect, frozen=True):
     item_count: int
 
 
+class RedriveChild(Effect, frozen=True):
+    """Redrive a child execution of a map run that did not succeed; answer with ChildFinished for `command`.
+
+    A STANDARD child continues from the states that did not succeed. `input` is set for an EXPRESS child, which keeps no
+    state: it is started anew under the same name.
+    """
+
+    command: int
+    map_run_arn: str
+    state: str
+    name: str
+    input: bytes | None
+    execution_type: str
+    item_count: int
+
+
 class StopChild(Effect, frozen=True):
     """Abort a child execution started by `command`."""
 
@@ -105,7 +130,11 @@ class StopChild(Effect, frozen=True):
 
 
 class WriteResults(Effect, frozen=True):
-    """Export the outcomes of a map run's children by an evaluated ResultWriter; answer with ResultsWritten or TaskFailed."""
+    """Export the outcomes of a map run's children; answer with ResultsWritten or TaskFailed.
+
+    `writer` has Resource, Parameters or Arguments, and WriterConfig. A Resource of None asks for no export: the results in
+    the shape of WriterConfig are the answer themselves.
+    """
 
     command: int
     map_run_arn: str
@@ -128,13 +157,19 @@ class CloseMapRun(Effect, frozen=True):
 
 
 class EmitHistory(Effect, frozen=True):
-    """History events in the shape of GetExecutionHistory, `timestamp` in seconds as a float; at most one such effect per call."""
+    """History events in the shape of GetExecutionHistory, `timestamp` in seconds as a float.
+
+    At most one such effect per call, and the first. The dicts share parts: do not change them.
+    """
 
     events: list[dict[str, Any]]
 
 
 class Finish(Effect, frozen=True):
-    """The execution ended: status SUCCEEDED, FAILED, TIMED_OUT or ABORTED; `output` is JSON text. Always the last effect."""
+    """The execution ended: status SUCCEEDED, FAILED, TIMED_OUT or ABORTED; `output` is JSON text.
+
+    Always the last effect. All timers of the execution are void.
+    """
 
     status: str
     output: bytes | None = None
@@ -150,6 +185,7 @@ AnyEffect = (
     | OpenMapRun
     | ReadItems
     | StartChild
+    | RedriveChild
     | StopChild
     | WriteResults
     | UpdateMapRun

@@ -20,6 +20,15 @@ class Event(msgspec.Struct, frozen=True, tag=True, array_like=True):
     seed: int
 
 
+class TaskQueued(Event, frozen=True):
+    """An activity task was put into its activity's queue: the activity exists, and AWS records ActivityScheduled now.
+
+    When there is no such activity, answer with TaskFailed, phase "schedule", instead. Only for activities.
+    """
+
+    command: int
+
+
 class TaskStarted(Event, frozen=True):
     """An activity worker took the task. Other kinds of task count as started when they are scheduled."""
 
@@ -28,7 +37,7 @@ class TaskStarted(Event, frozen=True):
 
 
 class TaskSubmitted(Event, frozen=True):
-    """The request of a `.sync` or `.waitForTaskToken` integration was accepted; `output` is the service's answer (JSON)."""
+    """The request of a `.sync` or `.waitForTaskToken` integration was accepted; `output` is the service's answer, JSON."""
 
     command: int
     output: bytes
@@ -117,7 +126,8 @@ class Redriven(Event, frozen=True):
 
 
 AnyEvent = (
-    TaskStarted
+    TaskQueued
+    | TaskStarted
     | TaskSubmitted
     | TaskSucceeded
     | TaskFailed
@@ -132,7 +142,7 @@ AnyEvent = (
 )
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(AnyEvent)
+_decoder: msgspec.msgpack.Decoder[AnyEvent] = msgspec.msgpack.Decoder(AnyEvent)
 
 
 def encode(event: AnyEvent) -> bytes:

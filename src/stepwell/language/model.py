@@ -23,7 +23,6 @@ __all__ = [
     "Catcher",
     "ChoiceRule",
     "ChoiceState",
-    "ExportedTo",
     "FailState",
     "Machine",
     "MapState",
@@ -37,9 +36,8 @@ __all__ = [
     "TaskState",
     "WaitState",
     "Workflow",
+    "Writer",
 ]
-
-JITTER_FULL: Literal["FULL"] = "FULL"
 
 Assignments = Evaluator
 """Evaluates `Assign`: gives the object of the new values."""
@@ -57,6 +55,7 @@ class NumberField:
     value: int | float | None = None
     evaluate: Evaluator | None = None
     text: str = ""
+    jsonata: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,6 +106,7 @@ class State:
     """The state that follows; None when the state ends its workflow."""
     assign: Assignments | None = None
     jsonata: bool = False
+    """Whether `query_language` is JSONata."""
     input_path: Evaluator | None = None
     """None for `$`; gives `{}` where InputPath is null."""
     parameters: Evaluator | None = None
@@ -211,14 +211,12 @@ class ParallelState(State):
 
 @dataclass(slots=True, kw_only=True)
 class Reader:
-    """An ItemReader. `arguments` evaluates Parameters or Arguments; `config` is ReaderConfig as written."""
+    """An ItemReader. `arguments` evaluates Parameters or Arguments; `config` evaluates ReaderConfig without MaxItems."""
 
     resource: str
     arguments: Evaluator | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    evaluate_config: Evaluator | None = None
+    config: Evaluator | None = None
     max_items: NumberField | None = None
-    items_pointer: Evaluator | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -231,8 +229,8 @@ class Batcher:
 
 
 @dataclass(slots=True, kw_only=True)
-class ExportedTo:
-    """A ResultWriter. `resource` None when only WriterConfig is given and nothing is exported."""
+class Writer:
+    """A ResultWriter. `resource` is None when only a WriterConfig is given: the results are shaped, not exported."""
 
     resource: str | None = None
     arguments: Evaluator | None = None
@@ -243,8 +241,8 @@ class ExportedTo:
 class MapState(State):
     """A Map: inline, or distributed over child executions.
 
-    `item_selector` evaluates ItemSelector, or Parameters in its older place. `items` evaluates ItemsPath or Items and
-    gives an array; None for `$`.
+    `item_selector` evaluates ItemSelector, or Parameters in its older place. `items` evaluates ItemsPath or Items; None
+    for `$`. With a `reader`, `items` of ItemsPath is looked up in the input only if the reader's own data is an object.
     """
 
     TYPE: ClassVar[str] = "Map"
@@ -261,7 +259,7 @@ class MapState(State):
     label: str | None = None
     reader: Reader | None = None
     batcher: Batcher | None = None
-    writer: ExportedTo | None = None
+    writer: Writer | None = None
 
 
 @dataclass(slots=True, kw_only=True)

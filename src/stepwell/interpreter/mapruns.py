@@ -1,0 +1,703 @@
+"""Distributed Maps: a map run reads items page by page and runs a child execution for each item or batch.
+
+The items never are in memory together: at most a page waits to be started, and a child that runs holds its input. What
+a child gave is kept as a result only while all results together could still be the Map's output; with a ResultWriter
+the host exports them, and nothing is kept. So a million items cost what their window costs.
+
+A child execution is another `Execution` that the host starts for `StartChild`; `child_identity` says who it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from stepwell.interpreter.effects import (
+    CloseMapRun,
+    OpenMapRun,
+    ReadItems,
+    RedriveChild,
+    StartChild,
+    StopChild,
+    UpdateMapRun,
+    WriteResults,
+)
+from stepwell.interpreter.failures import Failure, data_limit, fault, state_failed
+from stepwell.interpreter.frames import FRAME_BITS, Frame, Phase
+from stepwell.interpreter.identity import Identity
+from stepwell.interpreter.numbers import fraction, whole
+from stepwell.interpreter.payload import LIMIT, Payload, parse
+from stepwell.interpreter.states import complete, effective_input
+from stepwell.language.errors import (
+    EXCEED_TOLERATED_FAILURE_THRESHOLD,
+    ITEM_READER_FAILED,
+    QUERY_EVALUATION_ERROR,
+    RESULT_WRITER_FAILED,
+    RUNTIME,
+    StatesError,
+)
+
+if TYPE_CHECKING:
+    from stepwell.interpreter.effects import AnyEffect
+    from stepwell.interpreter.events import ChildFinished, ItemsRead, MapRunChanged, ResultsWritten, TaskFailed
+    from stepwell.interpreter.execution import Execution
+    from stepwell.language.model import MapState
+    from stepwell.language.scope import Scope
+
+__all__ = [
+    "MapRun",
+    "Slot",
+    "abort",
+    "changed",
+    "child_finished",
+    "child_identity",
+    "enter",
+    "halt",
+    "items_read",
+    "pending",
+    "results_written",
+    "task_failed",
+]
+
+WINDOW = 10_000
+"""Concurrent children of a map run with MaxConcurrency 0."""
+
+PAGE = 1_000
+"""Items asked for at a time."""
+
+EXCEEDED = "The specified tolerated failure threshold was exceeded"
+
+_OUTCOMES = {"SUCCEEDED": "succeeded", "FAILED": "failed", "TIMED_OUT": "timedOut", "ABORTED": "aborted"}
+
+
+class Slot(msgspec.Struct, array_like=True):
+    """A child execution that was started. `input` is kept while it may have to be started again."""
+
+    command: int
+    index: int
+    name: str
+    items: int
+    input: bytes | None
+
+
+class Counts(msgspec.Struct, array_like=True):
+    """How many items, or children, are in which state."""
+
+    pending: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    aborted: int = 0
+    pending_redrive: int = 0
+
+    def api(self, written: int) -> dict[str, int]:
+        """As DescribeMapRun has them."""
+        return {
+            "pending": self.pending,
+            "running": self.running,
+            "succeeded": self.succeeded,
+            "failed": self.failed,
+            "timedOut": self.timed_out,
+            "aborted": self.aborted,
+            "total": self.total,
+            "resultsWritten": written,
+            "pendingRedrive": self.pending_redrive,
+        }
+
+    def move(self, source: str | None, target: str, number: int) -> None:
+        if source is not None:
+            setattr(self, source, getattr(self, source) - number)
+        setattr(self, target, getattr(self, target) + number)
+
+    @property
+    def total(self) -> int:
+        return (
+            self.pending
+            + self.running
+            + self.succeeded
+            + self.failed
+            + self.timed_out
+            + self.aborted
+            + self.pending_redrive
+        )
+
+    @property
+    def unsuccessful(self) -> int:
+        return self.failed + self.timed_out
+
+
+class MapRun(msgspec.Struct):
+    """The state of a map run. `items`, `slots`, `results` and `unsuccessful` are stored apart from the rest."""
+
+    arn: str
+    max_concurrency: int
+    tolerated_count: int | None
+    tolerated_percentage: float | None
+    batch_items: int | None = None
+    batch_bytes: int | None = None
+    batch_input: Any = None
+    source: str = "STATE_DATA"
+    reader: dict[str, Any] | None = None
+    writer: dict[str, Any] | None = None
+    keep_results: bool = True
+    transformation: str | None = None
+    remaining: int | None = None
+    """Items that may still be read, when MaxItems limits them."""
+    cursor: str | None = None
+    read_command: int | None = None
+    """The page that is being read."""
+    write_command: int | None = None
+    """The export that is under way."""
+    reading: bool = False
+    """Whether there are pages that were not read yet."""
+    position: int = 0
+    """Items started so far: the index of the next one."""
+    children: int = 0
+    """Children started so far: the index of the next one."""
+    offset: int = 0
+    """Where the next item is in `page`."""
+    results_size: int = 0
+    item_counts: Counts = msgspec.field(default_factory=Counts)
+    execution_counts: Counts = msgspec.field(default_factory=Counts)
+    redrives: int = 0
+    again_from: int | None = None
+    """In a redrive: children with this index or a higher one, among those that did not succeed, are still to be redriven."""
+
+    # Stored apart.
+    page: list[Any] = msgspec.field(default_factory=list)
+    keys: list[str] | None = None
+    """The keys of the items when the Map iterates over an object."""
+    document: Any = None
+    slots: dict[int, Slot] = msgspec.field(default_factory=dict)
+    results: dict[int, Payload] = msgspec.field(default_factory=dict)
+    unsuccessful: dict[int, Slot] = msgspec.field(default_factory=dict)
+    again: list[int] = msgspec.field(default_factory=list)
+    """The indices of the children that a redrive has still to start, highest first; follows from `again_from`."""
+
+    def awaits(self, command: int) -> bool:
+        """Whether an answer for this command would still count."""
+        return command in self.slots or command in (self.read_command, self.write_command)
+
+
+def child_identity(parent: Identity, map_run_arn: str, name: str, execution_type: str, at: int) -> Identity:
+    """Who a child execution is. `name` and `execution_type` are those of StartChild; `at` is when the host starts it."""
+    prefix, _, run = map_run_arn.partition(":mapRun:")
+    label = run.rpartition(":")[0]
+    kind = "execution" if execution_type == "STANDARD" else "express"
+    suffix = "" if execution_type == "STANDARD" else f":{name}"
+    machine = parent.state_machine_arn.rpartition(":stateMachine:")[0]
+    return Identity(
+        execution_arn=f"{prefix}:{kind}:{label}:{name}{suffix}",
+        name=name,
+        state_machine_arn=f"{machine}:stateMachine:{label}",
+        state_machine_name=label,
+        role_arn=parent.role_arn,
+        start_time=at,
+        type="STANDARD" if execution_type == "STANDARD" else "EXPRESS",
+        map_run_arn=map_run_arn,
+        parent_execution_arn=parent.execution_arn,
+    )
+
+
+# -- beginning
+
+
+def enter(x: Execution, frame: Frame, state: MapState, again: bool) -> bool:
+    """Open a map run and read or take its first items."""
+    if not again:
+        x.enter(frame, state)
+    elif frame.map_run is not None:
+        _redrive(x, frame, frame.map_run)
+        return False
+    payload, scope = effective_input(x, frame, state)
+    items: Any = None
+    if state.reader is None:
+        items = payload.value if state.items is None else state.items(scope)
+        if not isinstance(items, (list, dict)):
+            if state.jsonata:
+                raise StatesError(QUERY_EVALUATION_ERROR, "The Items field must be an array or an object.", "Items")
+            raise StatesError(RUNTIME, f'Reference path "{state.items_text}" must point to array.')
+    window = whole(state.max_concurrency, scope) or 0
+    if window < 0:
+        raise StatesError(RUNTIME, f"MaxConcurrency must be zero or more, but was: {window}")
+    length = 0 if items is None else len(items)
+    frame.previous = x.record("MapStateStarted", frame.previous, "mapStateStartedEventDetails", {"length": length})
+    run = _map_run(x, frame, state, scope, window)
+    run.document = payload.value
+    max_items = None
+    if state.reader is not None:
+        max_items = whole(state.reader.max_items, scope)
+        run.reader = _evaluated(state.reader, scope)
+        run.source = _source(run.reader)
+        run.reading = True
+    elif isinstance(items, dict):
+        run.keys = list(items)
+        run.page = list(items.values())
+    else:
+        run.page = items
+    run.item_counts.pending = len(run.page)
+    frame.map_run = run
+    frame.phase = Phase.MAP_RUN
+    x.changes.new_map_run(frame)
+    x.effects.append(
+        OpenMapRun(
+            map_run_arn=run.arn,
+            command=x.allot(frame),
+            state=state.pointer,
+            execution_type=state.execution_type,
+            max_concurrency=run.max_concurrency,
+            tolerated_failure_count=run.tolerated_count,
+            tolerated_failure_percentage=run.tolerated_percentage,
+        )
+    )
+    frame.previous = x.record("MapRunStarted", frame.previous, "mapRunStartedEventDetails", {"mapRunArn": run.arn})
+    if max_items is not None and max_items < 0:
+        _fail(x, frame, run, Failure(ITEM_READER_FAILED, "field MaxItems must be positive"))
+        return False
+    run.remaining = max_items or None
+    _pump(x, frame, run)
+    return False
+
+
+def _map_run(x: Execution, frame: Frame, state: MapState, scope: Scope, window: int) -> MapRun:
+    prefix = x.identity.state_machine_arn.rpartition(":stateMachine:")[0]
+    label = state.label or x.random.uuid4()
+    count = whole(state.tolerated_count, scope)
+    percentage = fraction(state.tolerated_percentage, scope)
+    if count is not None and count < 0:
+        raise StatesError(RUNTIME, "ToleratedFailureCount must be positive.")
+    if percentage is not None and not 0 <= percentage <= 100:
+        raise StatesError(RUNTIME, "ToleratedFailurePercentage must be between 0 and 100.")
+    run = MapRun(
+        arn=f"{prefix}:mapRun:{x.identity.state_machine_name}/{label}:{x.random.uuid4()}",
+        max_concurrency=window,
+        tolerated_count=count,
+        tolerated_percentage=percentage,
+    )
+    if state.batcher is not None:
+        run.batch_items = whole(state.batcher.max_items, scope)
+        run.batch_bytes = whole(state.batcher.max_bytes, scope)
+        if state.batcher.batch_input is not None:
+            run.batch_input = state.batcher.batch_input(scope)
+    if state.writer is not None:
+        run.transformation = state.writer.config.get("Transformation")
+        if state.writer.resource is not None or run.transformation == "NONE":
+            run.writer = {"Resource": state.writer.resource, "WriterConfig": dict(state.writer.config)}
+            if state.writer.arguments is not None:
+                run.writer["Arguments" if state.jsonata else "Parameters"] = state.writer.arguments(scope)
+            run.keep_results = False
+    return run
+
+
+def _evaluated(reader: Any, scope: Scope) -> dict[str, Any]:
+    evaluated: dict[str, Any] = {"Resource": reader.resource}
+    if reader.arguments is not None:
+        evaluated["Parameters"] = reader.arguments(scope)
+    evaluated["ReaderConfig"] = {} if reader.config is None else reader.config(scope)
+    return evaluated
+
+
+def _source(reader: dict[str, Any]) -> str:
+    parameters = reader.get("Parameters") or {}
+    bucket, key = parameters.get("Bucket"), parameters.get("Key")
+    if bucket is None:
+        return "STATE_DATA"
+    return f"S3://{bucket}" if key is None else f"S3://{bucket}/{key}"
+
+
+# -- items in, children out
+
+
+def _read(x: Execution, frame: Frame, run: MapRun) -> None:
+    assert run.reader is not None
+    run.read_command = x.allot(frame)
+    x.effects.append(_read_effect(run))
+
+
+def _read_effect(run: MapRun) -> ReadItems:
+    assert run.reader is not None and run.read_command is not None
+    limit = PAGE if run.remaining is None else min(PAGE, run.remaining)
+    return ReadItems(run.read_command, run.arn, run.reader, run.cursor, limit)
+
+
+def items_read(x: Execution, event: ItemsRead) -> None:
+    """A page of items came."""
+    found = _find(x, event.command)
+    if found is None or found[1].read_command != event.command:
+        return
+    frame, run = found
+    run.read_command = None
+    items = parse(event.items)
+    if run.remaining is not None:
+        items = items[: run.remaining]
+        run.remaining -= len(items)
+    run.page = run.page[run.offset :] + items
+    run.offset = 0
+    run.item_counts.pending += len(items)
+    run.cursor = event.cursor
+    run.reading = event.cursor is not None and run.remaining != 0
+    x.changes.page(frame)
+    _pump(x, frame, run)
+
+
+def _pump(x: Execution, frame: Frame, run: MapRun) -> None:
+    """Start what the window allows, read ahead, and finish when there is nothing left."""
+    x.changes.touch_map_run(frame)
+    window = run.max_concurrency or WINDOW
+    state: MapState = frame.state  # type: ignore[assignment]
+    try:
+        while run.again and len(run.slots) < window:
+            _start_again(x, frame, run, state)
+        while len(run.slots) < window:
+            batch = _next_batch(x, frame, run, state)
+            if batch is None:
+                break
+            _start_child(x, frame, run, state, *batch)
+    except StatesError as error:
+        _stop_children(x, run)
+        run.reading = False
+        x.effects.append(CloseMapRun(run.arn, "FAILED"))
+        fault(x, frame, error)
+        return
+    if run.reading and run.read_command is None and len(run.page) - run.offset < PAGE // 2:
+        _read(x, frame, run)
+    _update(x, run)
+    if not run.slots and not run.again and not run.reading and run.read_command is None and run.offset >= len(run.page):
+        _children_done(x, frame, run)
+
+
+def _next_batch(x: Execution, frame: Frame, run: MapRun, state: MapState) -> tuple[Payload, int] | None:
+    """The input of the next child and its number of items; None when it has to wait for a page, or there is none."""
+    available = len(run.page) - run.offset
+    if not available:
+        return None
+    if state.batcher is None:
+        return _item(x, frame, run, state, 0), 1
+    most = run.batch_items or (1 << 60)
+    if available < most and run.reading:
+        return None
+    batch: dict[str, Any] = {}
+    if run.batch_input is not None:
+        batch["BatchInput"] = run.batch_input
+    limit = min(run.batch_bytes or LIMIT, LIMIT)
+    size = Payload({**batch, "Items": []}).size
+    items: list[Any] = []
+    while len(items) < min(most, available):
+        item = _item(x, frame, run, state, len(items))
+        size += item.size + (1 if items else 0)
+        if items and size > limit:
+            break
+        items.append(item.value)
+    batch["Items"] = items
+    return Payload(batch), len(items)
+
+
+def _item(x: Execution, frame: Frame, run: MapRun, state: MapState, ahead: int) -> Payload:
+    value = run.page[run.offset + ahead]
+    if state.item_selector is None:
+        return Payload(value)
+    index = run.position + ahead
+    item = {"Index": index, "Value": value, "Source": run.source}
+    if run.keys is not None:
+        item["Key"] = run.keys[index]
+    states = {"input": frame.input.value} if state.jsonata else {}
+    return Payload(state.item_selector(x.scope(frame, run.document, states=states, item=item)))
+
+
+def _start_child(x: Execution, frame: Frame, run: MapRun, state: MapState, payload: Payload, items: int) -> None:
+    if payload.size > LIMIT:
+        raise data_limit(state.name)
+    slot = Slot(x.allot(frame), run.children, x.random.uuid4(), items, payload.encode())
+    run.offset += items
+    run.position += items
+    run.children += 1
+    run.slots[slot.command] = slot
+    run.item_counts.move("pending", "running", items)
+    run.execution_counts.move(None, "running", 1)
+    x.changes.slot(frame, slot.command)
+    x.effects.append(_start_effect(run, state, slot))
+
+
+def _start_effect(run: MapRun, state: MapState, slot: Slot) -> AnyEffect:
+    if slot.index in run.unsuccessful:
+        return RedriveChild(
+            slot.command, run.arn, state.pointer, slot.name, slot.input, state.execution_type, slot.items
+        )
+    assert slot.input is not None
+    return StartChild(slot.command, run.arn, state.pointer, slot.name, slot.input, state.execution_type, slot.items)
+
+
+def _update(x: Execution, run: MapRun) -> None:
+    x.effects.append(UpdateMapRun(run.arn, run.item_counts.api(0), run.execution_counts.api(0)))
+
+
+# -- outcomes
+
+
+def _find(x: Execution, command: int) -> tuple[Frame, MapRun] | None:
+    frame = x.frames.get(command >> FRAME_BITS)
+    if frame is None or frame.map_run is None or not frame.map_run.awaits(command):
+        return None
+    return frame, frame.map_run
+
+
+def child_finished(x: Execution, event: ChildFinished) -> None:
+    """A child execution ended."""
+    found = _find(x, event.command)
+    if found is None:
+        return
+    frame, run = found
+    slot = run.slots.pop(event.command)
+    x.changes.slot(frame, event.command)
+    x.changes.touch_map_run(frame)
+    outcome = _OUTCOMES[event.status]
+    field = "timed_out" if outcome == "timedOut" else outcome
+    run.item_counts.move("running", field, slot.items)
+    run.execution_counts.move("running", field, 1)
+    if event.status == "SUCCEEDED":
+        if run.unsuccessful.pop(slot.index, None) is not None:
+            x.changes.unsuccessful(frame, slot.index)
+        if run.keep_results and event.output is not None:
+            _keep(x, frame, run, slot.index, event.output)
+    else:
+        _remember(x, frame, run, slot)
+        if _too_many_failures(run, done=False):
+            _fail(x, frame, run, Failure(EXCEED_TOLERATED_FAILURE_THRESHOLD, EXCEEDED))
+            return
+    _pump(x, frame, run)
+
+
+def _keep(x: Execution, frame: Frame, run: MapRun, index: int, output: bytes) -> None:
+    """Keep a result as long as all together may still be the Map's output."""
+    run.results_size += len(output) + 1
+    if run.results_size > LIMIT + 1:
+        if run.results:
+            x.changes.drop_results(frame)
+            run.results = {}
+        return
+    run.results[index] = Payload.of_text(output)
+    x.changes.result(frame, index)
+
+
+def _remember(x: Execution, frame: Frame, run: MapRun, slot: Slot) -> None:
+    """Keep what a redrive needs. A STANDARD child keeps its own input; an EXPRESS one is started anew."""
+    state: MapState = frame.state  # type: ignore[assignment]
+    if state.execution_type == "STANDARD":
+        slot.input = None
+    run.unsuccessful[slot.index] = slot
+    x.changes.unsuccessful(frame, slot.index)
+
+
+def _too_many_failures(run: MapRun, *, done: bool) -> bool:
+    """Whether a threshold is exceeded. A percentage is of all items, so it has to wait until all were read."""
+    failed = run.item_counts.unsuccessful
+    if not failed:
+        return False
+    count, percentage = run.tolerated_count, run.tolerated_percentage
+    if count is None and percentage is None:
+        return True
+    if count is not None and failed > count:
+        return True
+    if percentage is not None and not run.reading and run.read_command is None:
+        return failed * 100 > percentage * run.item_counts.total
+    return False
+
+
+def _children_done(x: Execution, frame: Frame, run: MapRun) -> None:
+    if _too_many_failures(run, done=True):
+        _fail(x, frame, run, Failure(EXCEED_TOLERATED_FAILURE_THRESHOLD, EXCEEDED))
+        return
+    if run.writer is not None:
+        run.write_command = x.allot(frame)
+        x.effects.append(_write_effect(run))
+        return
+    state: MapState = frame.state  # type: ignore[assignment]
+    if run.results_size > LIMIT + 1:
+        _close(x, frame, run)
+        frame.phase = Phase.STUCK
+        x.drop_children(frame)
+        fault(x, frame, data_limit(state.name))
+        return
+    results = [run.results[index] for index in sorted(run.results)]
+    values = [payload.value for payload in results]
+    if run.transformation == "FLATTEN":
+        values = [item for value in values for item in (value if isinstance(value, list) else [value])]
+        payload = Payload(values)
+    else:
+        payload = Payload(values, f"[{','.join([payload.text for payload in results])}]")
+    _succeed(x, frame, run, payload)
+
+
+def _write_effect(run: MapRun) -> WriteResults:
+    assert run.write_command is not None and run.writer is not None
+    return WriteResults(run.write_command, run.arn, run.writer)
+
+
+def results_written(x: Execution, event: ResultsWritten) -> None:
+    """The host exported the results."""
+    found = _find(x, event.command)
+    if found is None or found[1].write_command != event.command:
+        return
+    frame, run = found
+    run.write_command = None
+    total = run.execution_counts.total
+    x.effects.append(UpdateMapRun(run.arn, run.item_counts.api(total), run.execution_counts.api(total)))
+    _succeed(x, frame, run, Payload.of_text(event.output))
+
+
+def _close(x: Execution, frame: Frame, run: MapRun) -> None:
+    x.changes.touch(frame)
+    frame.previous = x.record("MapRunSucceeded", frame.previous)
+    x.effects.append(CloseMapRun(run.arn, "SUCCEEDED"))
+
+
+def _succeed(x: Execution, frame: Frame, run: MapRun, result: Payload) -> None:
+    _close(x, frame, run)
+    state: MapState = frame.state  # type: ignore[assignment]
+    x.record("MapStateSucceeded", frame.previous)
+    try:
+        frame.phase = Phase.STUCK
+        x.drop_children(frame)
+        if result.size > LIMIT:
+            raise data_limit(state.name)
+        if complete(x, frame, state, result):
+            x.go(frame)
+    except StatesError as error:
+        fault(x, frame, error)
+
+
+# -- ends other than success
+
+
+def _stop_children(x: Execution, run: MapRun) -> None:
+    """Abort the children that run; they can be redriven with the others that did not succeed."""
+    for slot in run.slots.values():
+        x.effects.append(StopChild(slot.command))
+
+
+def _park(x: Execution, frame: Frame, run: MapRun) -> None:
+    """Nothing is awaited any more; what runs counts as aborted."""
+    _stop_children(x, run)
+    for slot in list(run.slots.values()):
+        run.item_counts.move("running", "aborted", slot.items)
+        run.execution_counts.move("running", "aborted", 1)
+        x.changes.slot(frame, slot.command)
+        _remember(x, frame, run, slot)
+    run.slots = {}
+    run.read_command = run.write_command = None
+    run.again = []
+    run.again_from = None
+    for counts in (run.item_counts, run.execution_counts):
+        counts.aborted += counts.pending_redrive
+        counts.pending_redrive = 0
+    x.changes.touch_map_run(frame)
+    _update(x, run)
+
+
+def _fail(x: Execution, frame: Frame, run: MapRun, failure: Failure) -> None:
+    """The map run failed."""
+    x.changes.touch(frame)
+    _park(x, frame, run)
+    frame.previous = x.record("MapRunFailed", frame.previous, "mapRunFailedEventDetails", failure.details)
+    x.effects.append(CloseMapRun(run.arn, "FAILED"))
+    frame.phase = Phase.STUCK
+    state_failed(x, frame, failure)
+
+
+def task_failed(x: Execution, event: TaskFailed) -> None:
+    """Reading or writing failed."""
+    found = _find(x, event.command)
+    if found is None:
+        return
+    frame, run = found
+    name = RESULT_WRITER_FAILED if run.write_command == event.command else ITEM_READER_FAILED
+    _fail(x, frame, run, Failure(event.error or name, event.cause))
+
+
+def abort(x: Execution, frame: Frame, last: int) -> None:
+    """The Map's thread is cut off."""
+    run = frame.map_run
+    assert run is not None
+    if frame.phase == Phase.MAP_RUN:
+        _park(x, frame, run)
+        x.record("MapRunAborted", last)
+        x.effects.append(CloseMapRun(run.arn, "ABORTED"))
+
+
+def halt(x: Execution, frame: Frame) -> None:
+    """The execution is over."""
+    run = frame.map_run
+    if run is not None and frame.phase == Phase.MAP_RUN:
+        _park(x, frame, run)
+        x.effects.append(CloseMapRun(run.arn, "ABORTED"))
+
+
+def _redrive(x: Execution, frame: Frame, run: MapRun) -> None:
+    """Redrive the children that did not succeed, and go on with the items that were never started."""
+    state: MapState = frame.state  # type: ignore[assignment]
+    run.redrives += 1
+    frame.phase = Phase.MAP_RUN
+    details = {"mapRunArn": run.arn, "redriveCount": run.redrives}
+    frame.previous = x.record("MapRunRedriven", frame.previous, "mapRunRedrivenEventDetails", details)
+    x.effects.append(
+        OpenMapRun(
+            map_run_arn=run.arn,
+            command=x.allot(frame),
+            state=state.pointer,
+            execution_type=state.execution_type,
+            max_concurrency=run.max_concurrency,
+            tolerated_failure_count=run.tolerated_count,
+            tolerated_failure_percentage=run.tolerated_percentage,
+            redrive_count=run.redrives,
+        )
+    )
+    run.again = sorted(run.unsuccessful, reverse=True)
+    for counts in (run.item_counts, run.execution_counts):
+        counts.pending_redrive = counts.failed + counts.timed_out + counts.aborted
+        counts.failed = counts.timed_out = counts.aborted = 0
+    run.again_from = run.again[-1] if run.again else None
+    _pump(x, frame, run)
+
+
+def _start_again(x: Execution, frame: Frame, run: MapRun, state: MapState) -> None:
+    """Redrive the next child that did not succeed."""
+    old = run.unsuccessful[run.again.pop()]
+    run.again_from = run.again[-1] if run.again else None
+    slot = Slot(x.allot(frame), old.index, old.name, old.items, old.input)
+    run.slots[slot.command] = slot
+    run.item_counts.move("pending_redrive", "running", slot.items)
+    run.execution_counts.move("pending_redrive", "running", 1)
+    x.changes.slot(frame, slot.command)
+    x.effects.append(_start_effect(run, state, slot))
+
+
+def changed(x: Execution, event: MapRunChanged) -> None:
+    """UpdateMapRun."""
+    for frame in x.frames.values():
+        run = frame.map_run
+        if run is None or run.arn != event.map_run_arn or frame.phase != Phase.MAP_RUN:
+            continue
+        if event.max_concurrency is not None:
+            run.max_concurrency = event.max_concurrency
+        if event.tolerated_failure_count is not None:
+            run.tolerated_count = event.tolerated_failure_count
+        if event.tolerated_failure_percentage is not None:
+            run.tolerated_percentage = event.tolerated_failure_percentage
+        _pump(x, frame, run)
+        return
+
+
+def pending(frame: Frame, run: MapRun) -> list[AnyEffect]:
+    """What is still without an answer."""
+    state: MapState = frame.state  # type: ignore[assignment]
+    effects: list[AnyEffect] = []
+    if frame.phase != Phase.MAP_RUN:
+        return effects
+    if run.read_command is not None:
+        effects.append(_read_effect(run))
+    effects.extend(_start_effect(run, state, slot) for slot in run.slots.values())
+    if run.write_command is not None:
+        effects.append(_write_effect(run))
+    return effects

@@ -1,0 +1,74 @@
+"""A JSON value together with its text, so that neither is made twice.
+
+Payloads are immutable and shared: a state that passes its input on shares one payload between the frame, its
+successor and the history.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+__all__ = ["LIMIT", "Payload", "join", "parse", "render"]
+
+LIMIT = 262_144
+"""Bytes of UTF-8 that the input or the result of a state, task or execution may have (a quota of AWS)."""
+
+
+def parse(data: bytes | str) -> Any:
+    """The value of a JSON text. Raises ValueError. Big integers and lone surrogates, which orjson refuses, are read too."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
+
+
+def render(value: Any) -> str:
+    """The compact JSON text of a value."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value, separators=(",", ":"))
+
+
+class Payload:
+    """`value`, with its JSON `text` made on first use."""
+
+    __slots__ = ("_text", "value")
+
+    def __init__(self, value: Any, text: str | None = None) -> None:
+        self.value = value
+        self._text = text
+
+    @classmethod
+    def of_text(cls, data: bytes | str) -> Payload:
+        """The payload of a JSON text. Raises ValueError when it is not JSON."""
+        return cls(parse(data), data if isinstance(data, str) else data.decode())
+
+    @property
+    def text(self) -> str:
+        """The JSON text: as it came, or compact."""
+        text = self._text
+        if text is None:
+            text = self._text = render(self.value)
+        return text
+
+    @property
+    def size(self) -> int:
+        """Bytes of the text in UTF-8."""
+        text = self.text
+        return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+    def encode(self) -> bytes:
+        """The text as bytes, as it crosses the border to a host."""
+        return self.text.encode("utf-8", "surrogatepass")
+
+
+def join(payloads: list[Payload]) -> Payload:
+    """The array of some payloads."""
+    return Payload([payload.value for payload in payloads], f"[{','.join([payload.text for payload in payloads])}]")
+
+
+EMPTY_OBJECT = Payload({}, "{}")

@@ -1,0 +1,248 @@
+"""Pass, Choice, Wait, Succeed and Fail; and the processing of results that all states share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from stepwell.interpreter.effects import SetTimer
+from stepwell.interpreter.failures import Failure, InvalidValue
+from stepwell.interpreter.frames import Phase
+from stepwell.interpreter.payload import Payload
+from stepwell.language.errors import NO_CHOICE_MATCHED, QUERY_EVALUATION_ERROR, RUNTIME, StatesError
+from stepwell.language.jsonpath import PathNotFound
+from stepwell.language.scope import Scope
+from stepwell.language.timestamps import parse_timestamp
+
+if TYPE_CHECKING:
+    from stepwell.interpreter.execution import Execution
+    from stepwell.interpreter.frames import Frame
+    from stepwell.language.model import ChoiceState, FailState, PassState, State, SucceedState, WaitState
+
+__all__ = [
+    "complete",
+    "effective_input",
+    "enter_choice",
+    "enter_fail",
+    "enter_pass",
+    "enter_succeed",
+    "enter_wait",
+    "text_of",
+    "wait_over",
+]
+
+LONGEST_WAIT = 24_855 * 86_400 + 86_399
+"""Seconds. AWS accepts a Wait of 24,855 days and refuses one of 24,856 (observed); 2**31 - 1 seconds is in between."""
+
+
+def text_of(value: Any) -> str:
+    """A value as AWS's texts show it: a string bare, anything else as JSON."""
+    return value if isinstance(value, str) else Payload(value).text
+
+
+def effective_input(x: Execution, frame: Frame, state: State) -> tuple[Payload, Scope]:
+    """The input after InputPath, and a scope whose `$` it is."""
+    payload = frame.input
+    if state.jsonata:
+        return payload, x.scope(frame, payload.value, states={"input": payload.value})
+    scope = x.scope(frame, payload.value)
+    if state.input_path is not None:
+        value = state.input_path(scope)
+        if value is not payload.value:
+            payload = Payload(value)
+            scope = scope.with_document(value)
+    return payload, scope
+
+
+def complete(
+    x: Execution, frame: Frame, state: State, result: Payload, *, token: str | None = None, following: str | None = None
+) -> bool:
+    """A Task, Parallel or Map has its result: shape it, assign, and leave the state."""
+    raw = frame.input
+    if state.jsonata:
+        if state.output is None and state.assign is None:
+            return x.leave(frame, result, None, None, state.next)
+        scope = x.scope(frame, None, states={"input": raw.value, "result": result.value}, token=token)
+        output = result if state.output is None else Payload(state.output(scope))
+        return x.leave(frame, output, state.assign, scope, state.next)
+    scope = x.scope(frame, result.value, token=token)
+    output = _placed(state, raw, result if state.result_selector is None else Payload(state.result_selector(scope)))
+    return x.leave(frame, _selected(state, output, scope), state.assign, scope, state.next)
+
+
+def _placed(state: State, raw: Payload, result: Payload) -> Payload:
+    """ResultPath: where the result goes in the raw input."""
+    if state.discard_result:
+        return raw
+    if state.result_path is not None:
+        return Payload(state.result_path.write(raw.value, result.value))
+    return result
+
+
+def _selected(state: State, output: Payload, scope: Scope) -> Payload:
+    """OutputPath: what of it is passed on."""
+    if state.output_path is None:
+        return output
+    value = state.output_path(scope.with_document(output.value))
+    return output if value is output.value else Payload(value)
+
+
+def enter_pass(x: Execution, frame: Frame, state: PassState, again: bool) -> bool:
+    """Pass: the input, the Result or the Parameters, placed and selected."""
+    x.enter(frame, state)
+    raw = frame.input
+    if state.jsonata:
+        if state.output is None and state.assign is None:
+            return x.leave(frame, raw, None, None, state.next)
+        scope = x.scope(frame, None, states={"input": raw.value})
+        output = raw if state.output is None else Payload(state.output(scope))
+        return x.leave(frame, output, state.assign, scope, state.next)
+    result = raw
+    if state.input_path is None and state.parameters is None and state.output_path is None and state.assign is None:
+        if state.has_result:
+            result = Payload(state.result)
+        return x.leave(frame, _placed(state, raw, result), None, None, state.next)
+    result, scope = effective_input(x, frame, state)
+    if state.has_result:
+        result = Payload(state.result)
+    elif state.parameters is not None:
+        result = Payload(state.parameters(scope))
+    if state.assign is not None and result.value is not scope.document:
+        scope = scope.with_document(result.value)
+    return x.leave(frame, _selected(state, _placed(state, raw, result), scope), state.assign, scope, state.next)
+
+
+def enter_choice(x: Execution, frame: Frame, state: ChoiceState, again: bool) -> bool:
+    """Choice: the first rule that matches says where to go; the state's own Assign and Output go with Default."""
+    x.enter(frame, state)
+    payload, scope = effective_input(x, frame, state)
+    for rule in state.rules:
+        if rule.matches(scope):
+            following, assign, template = rule.next, rule.assign, rule.output
+            break
+    else:
+        if state.default is None:
+            raise StatesError(
+                NO_CHOICE_MATCHED,
+                "Failed to transition out of the state. The state doesn't have a matching choice rule and default state.",
+            )
+        following, assign, template = state.default, state.assign, state.output
+    if template is not None:
+        payload = Payload(template(scope))
+    elif state.output_path is not None:
+        payload = _selected(state, payload, scope)
+    return x.leave(frame, payload, assign, scope, following)
+
+
+def enter_succeed(x: Execution, frame: Frame, state: SucceedState, again: bool) -> bool:
+    """Succeed: ends its workflow."""
+    x.enter(frame, state)
+    return _pass_on(x, frame, state)
+
+
+def _pass_on(x: Execution, frame: Frame, state: State) -> bool:
+    """Leave a state whose output is its input, as far as InputPath, OutputPath or Output do not say otherwise."""
+    if state.input_path is None and state.output_path is None and state.output is None and state.assign is None:
+        return x.leave(frame, frame.input, None, None, state.next)
+    payload, scope = effective_input(x, frame, state)
+    if state.output is not None:
+        payload = Payload(state.output(scope))
+    return x.leave(frame, _selected(state, payload, scope), state.assign, scope, state.next)
+
+
+def enter_fail(x: Execution, frame: Frame, state: FailState, again: bool) -> bool:
+    """Fail: ends its workflow with an error."""
+    x.enter(frame, state)
+    scope = x.scope(frame, frame.input.value, states={"input": frame.input.value} if state.jsonata else {})
+    error = cause = None
+    if state.error is not None:
+        error = _string(state.error(scope), state.error_field)
+    if state.cause is not None:
+        cause = _string(state.cause(scope), state.cause_field)
+    x.frame_failed(frame, Failure(error, cause))
+    return False
+
+
+def _string(value: Any, field: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise StatesError(RUNTIME, f"The {field} field must refer to a string value, but was: {text_of(value)}")
+
+
+def enter_wait(x: Execution, frame: Frame, state: WaitState, again: bool) -> bool:
+    """Wait: until a moment, or for a number of seconds."""
+    if not again:
+        x.enter(frame, state)
+    payload, scope = effective_input(x, frame, state)
+    due = _due(x, state, scope)
+    if due <= x.at:
+        return wait_over(x, frame, state)
+    frame.phase = Phase.WAIT
+    frame.timer = x.allot(frame)
+    frame.timer_due = due
+    x.effects.append(SetTimer(frame.timer, due))
+    return False
+
+
+def wait_over(x: Execution, frame: Frame, state: WaitState) -> bool:
+    """The wait is over: leave the state."""
+    return _pass_on(x, frame, state)
+
+
+def _due(x: Execution, state: WaitState, scope: Scope) -> int:
+    """When the wait is over, milliseconds since the epoch."""
+    name = state.field_name
+    if state.seconds is not None:
+        seconds: Any = state.seconds
+    elif state.timestamp is not None:
+        return _moment(x, state, state.timestamp)
+    else:
+        assert state.evaluate is not None
+        try:
+            value = state.evaluate(scope)
+        except PathNotFound as error:
+            raise StatesError(
+                RUNTIME, f"The {name} parameter does not reference an input value: {state.text}"
+            ) from error
+        if name.startswith("Timestamp"):
+            return _moment(x, state, value)
+        seconds = _seconds(state, value)
+    if seconds > LONGEST_WAIT:
+        raise StatesError(RUNTIME, "Wait state delay is too long.")
+    return x.at + int(seconds) * 1000
+
+
+def _seconds(state: WaitState, value: Any) -> int:
+    name, text = state.field_name, state.text
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        if state.jsonata:
+            raise InvalidValue(
+                QUERY_EVALUATION_ERROR, f"The {name} field cannot be parsed as a long value: {text_of(value)}", name
+            )
+        raise StatesError(RUNTIME, f"The {name} parameter cannot be parsed as a long value: {text} == {text_of(value)}")
+    if value < 0:
+        if state.jsonata:
+            raise InvalidValue(QUERY_EVALUATION_ERROR, f"The {name} field has a negative value: {text_of(value)}", name)
+        raise StatesError(RUNTIME, f"The {name} parameter references a negative value: {text} == {text_of(value)}")
+    return int(value)
+
+
+def _moment(x: Execution, state: WaitState, value: Any) -> int:
+    name = state.field_name
+    try:
+        moment: datetime = parse_timestamp(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        what = "an ISO-8601 extended offset date-time format string"
+        if state.jsonata:
+            raise InvalidValue(
+                QUERY_EVALUATION_ERROR, f"The {name} field cannot be parsed as {what}: {text_of(value)}", name
+            ) from error
+        raise StatesError(
+            RUNTIME,
+            f"The {name} parameter does not reference a valid ISO-8601 extended offset date-time format string: "
+            f"{state.text} == {text_of(value)}",
+        ) from error
+    due = round(moment.timestamp() * 1000)
+    if due - x.at > LONGEST_WAIT * 1000:
+        raise StatesError(RUNTIME, "Wait state delay is too long.")
+    return due
