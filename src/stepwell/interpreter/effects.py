@@ -41,6 +41,8 @@ class RunTask(Effect, frozen=True):
     credentials: dict[str, Any] | None = None
     submitted: bytes | None = None
     """Set when the attempt is carried out again after a restart and its request had been accepted already."""
+    taken: bool = False
+    """Whether an activity worker has the task already: after a restart it must not be offered to another."""
 
 
 class CancelTask(Effect, frozen=True):

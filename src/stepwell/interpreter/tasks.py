@@ -102,6 +102,7 @@ def effect(frame: Frame, attempt: Attempt, state: TaskState) -> RunTask:
         heartbeat_seconds=attempt.heartbeat_seconds,
         credentials=attempt.credentials,
         submitted=attempt.submitted,
+        taken=attempt.started and state.kind == "activity",
     )
 
 
