@@ -280,14 +280,31 @@ class _Parser:
         self.at += 1
 
     def quoted_names(self) -> Step:
-        names = [self.quoted()]
+        names = [self.quoted_name()]
         while self.skip_blanks() == ",":
             self.at += 1
             if not self.skip_blanks() or self.peek() not in "'\"":
                 raise self.fail("Expected a quoted name")
-            names.append(self.quoted())
+            names.append(self.quoted_name())
         self.close()
         return names[0] if len(names) == 1 else Names(tuple(names))
+
+    def quoted_name(self) -> str:
+        r"""A field's name, which has no escapes: it ends at a quote that `]` or `,` follows.
+
+        AWS reads `$['Test\""Name"']` as the field of exactly that name, backslash included.
+        """
+        start = self.at
+        quote = self.text[start]
+        at = start + 1
+        while True:
+            at = self.text.find(quote, at, self.stop)
+            if at < 0:
+                raise self.fail("The name is not closed", start)
+            at += 1
+            if self.text[at : self.stop].lstrip()[:1] in ("]", ","):
+                self.at = at
+                return self.text[start + 1 : at - 1]
 
     def quoted(self) -> str:
         """A string in single or double quotes, with backslash escapes."""
