@@ -114,6 +114,31 @@ class AwsClients:
             metadata.get("RequestId") or headers.get("x-amzn-requestid") or headers.get("x-amz-request-id") or "",
         )
 
+    async def sign(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, service: str, caller: Caller
+    ) -> dict[str, str]:
+        """The headers of a request to be sent by other means, with a SigV4 signature."""
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
+        keys = await self._keys(caller)
+        if keys:
+            credentials = Credentials(
+                keys["aws_access_key_id"], keys["aws_secret_access_key"], keys.get("aws_session_token")
+            )
+        else:
+            found = await self._open_session().get_credentials()
+            if found is None:
+                raise CallFailed(
+                    "SdkClientException", "Unable to load AWS credentials from any provider in the chain", 0
+                )
+            frozen = await found.get_frozen_credentials()
+            credentials = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+        request = AWSRequest(method, url, dict(headers), body)
+        SigV4Auth(credentials, service, caller.region).add_auth(request)
+        return dict(request.headers.items())
+
     async def close(self) -> None:
         await self._stack.aclose()
         self._clients.clear()

@@ -8,6 +8,8 @@ import orjson
 
 from stepwell.functions import FunctionPool
 from stepwell.tasks.aws_clients import AwsClients
+from stepwell.tasks.endpoints import Endpoints
+from stepwell.tasks.jobs import Jobs, is_job
 from stepwell.tasks.lambdas import Lambdas
 from stepwell.tasks.nested import start_execution
 from stepwell.tasks.ports import Executions
@@ -27,7 +29,8 @@ class Dispatcher:
     """Does the work of Task states.
 
     `functions` runs functions here; `executions` is the host's own Step Functions service; `aws` reaches AWS or an emulator. Each may be
-    missing: what would need it fails with an error that says so.
+    missing: what would need it fails with an error that says so. `poll_seconds`: between the first two, and between the later questions
+    for a `.sync` job's state.
     """
 
     def __init__(
@@ -36,11 +39,14 @@ class Dispatcher:
         functions: FunctionPool | None = None,
         executions: Executions | None = None,
         aws: AwsClients | None = None,
+        poll_seconds: tuple[float, float] = (1.0, 15.0),
     ) -> None:
         self.executions = executions
         self.aws = aws
         self._lambdas = Lambdas(functions, aws)
         self._services = Services(aws, executions)
+        self._endpoints = Endpoints(aws)
+        self._jobs = Jobs(self._services, *poll_seconds, leaving=lambda: self._leaving)
         self._leaving = False
 
     def bind(self, executions: Executions) -> None:
@@ -53,6 +59,7 @@ class Dispatcher:
         self._leaving = True
 
     async def close(self) -> None:
+        await self._endpoints.close()
         if self.aws is not None:
             await self.aws.close()
 
@@ -71,9 +78,11 @@ class Dispatcher:
             return await self._nested(task, integration, arguments, submitted)
         if integration.pattern == "waitForTaskToken" and task.submitted is not None:
             return None
-        result = await self._call(task, integration, arguments, submitted)
-        if result is None:
-            return None
+        if is_job(integration.service, integration.action) and not integration.sdk:
+            service, action, pattern, _ = integration
+            outcome = await self._jobs.run(task, service, action, pattern, arguments, submitted)
+            return None if outcome is None else orjson.dumps(outcome)
+        result = await self._call(task, integration, arguments)
         text = orjson.dumps(result, option=orjson.OPT_NON_STR_KEYS)
         if integration.pattern != "waitForTaskToken":
             return text
@@ -91,9 +100,7 @@ class Dispatcher:
             task, arguments, integration.pattern, self.executions, submitted, lambda: self._leaving
         )
 
-    async def _call(
-        self, task: TaskRequest, integration: Integration, arguments: dict[str, Any], submitted: Submitted
-    ) -> dict[str, Any] | None:
+    async def _call(self, task: TaskRequest, integration: Integration, arguments: dict[str, Any]) -> dict[str, Any]:
         service, action, pattern, sdk = integration
         phase = "submit" if pattern else "run"
         if sdk:
@@ -102,6 +109,12 @@ class Dispatcher:
             return await self._lambdas.run_invoke(task, arguments, phase)
         if action in OPTIMISED_CALLS.get(service, ()):
             return await self._services.optimised(task, service, action, arguments, phase)
+        if (service, action) == ("http", "invoke"):
+            return await self._endpoints.http_invoke(task, arguments)
+        if (service, action) == ("apigateway", "invoke"):
+            return await self._endpoints.api_gateway_invoke(task, arguments, phase)
+        if (service, action) == ("bedrock", "invokeModel"):
+            return await self._services.invoke_model(task, arguments, phase)
         raise _unknown(task)
 
 

@@ -66,6 +66,8 @@ class Lambdas:
         function = arguments.get("FunctionName")
         if not isinstance(function, str) or not function:
             raise TaskError("States.Runtime", "lambda:invoke needs a FunctionName.", phase)
+        if ":function:" in function and not function.startswith("arn:"):
+            function = f"arn:{task.partition}:lambda:{task.region}:{function}"
         if qualifier := arguments.get("Qualifier"):
             function = f"{function}:{qualifier}"
         payload = arguments.get("Payload")
@@ -185,11 +187,7 @@ def function_arn(task: TaskRequest, function: str) -> str:
     if function.startswith("arn:"):
         return function if function.count(":") > 6 else f"{function}:$LATEST"
     head = f"arn:{task.partition}:lambda:{task.region}"
-    if ":function:" in function:
-        account, _, name = function.partition(":function:")
-    else:
-        account, name = task.account, function
-    return f"{head}:{account}:function:{name if ':' in name else name + ':$LATEST'}"
+    return f"{head}:{task.account}:function:{function if ':' in function else function + ':$LATEST'}"
 
 
 def _check_event(event: bytes) -> None:

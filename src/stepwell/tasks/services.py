@@ -43,7 +43,7 @@ class Services:
             if service.name == "stepfunctions" and self.executions is not None:
                 result = await _own(self.executions, task, operation, parameters)
             else:
-                result = (await self._send(service, operation, parameters, task)).result
+                result = (await self.send(service, operation, parameters, task)).result
         except CallFailed as failure:
             raise sdk_error(service, failure, phase) from failure
         output = service.model.operation_model(operation).output_shape
@@ -81,9 +81,13 @@ class Services:
     ) -> Answer:
         """One call whose failure has the optimised integration's words."""
         try:
-            return await self._send(service, operation, parameters, task)
+            return await self.send(service, operation, parameters, task)
         except CallFailed as failure:
             raise optimised_error(name, failure, service.errors, phase) from failure
+
+    async def model(self, name: str) -> Service:
+        """The model of an optimised integration's service."""
+        return await (self.aws or AwsClients()).service(BOTO_NAMES.get(name, name))
 
     async def _operation(self, package: str, action: str) -> tuple[Service, str]:
         service = await (self.aws or AwsClients()).service(package)
@@ -92,7 +96,8 @@ class Services:
             raise TaskError("States.Runtime", f"The AWS service '{package}' has no action '{action}'.", "schedule")
         return service, operation
 
-    async def _send(self, service: Service, operation: str, parameters: dict[str, Any], task: TaskRequest) -> Answer:
+    async def send(self, service: Service, operation: str, parameters: dict[str, Any], task: TaskRequest) -> Answer:
+        """One call on the task's behalf. Raises CallFailed."""
         if self.aws is None:
             raise CallFailed("SdkClientException", "This Stepwell was started without access to AWS services.", 0)
         _check_required(service, operation, parameters)
@@ -100,6 +105,38 @@ class Services:
         return await self.aws.call(
             service, operation, parameters, Caller(task.account, task.region, role, task.execution_name)
         )
+
+    async def invoke_model(self, task: TaskRequest, arguments: dict[str, Any], phase: str) -> dict[str, Any]:
+        """`bedrock:invokeModel`: the body goes in and comes out as JSON, or by way of S3 (`Input`, `Output` with `S3Uri`)."""
+        source, target = (_s3_uri(arguments.get(name)) for name in ("Input", "Output"))
+        parameters: dict[str, Any] = {
+            "modelId": arguments.get("ModelId"),
+            "contentType": arguments.get("ContentType", "application/json"),
+            "accept": arguments.get("Accept", "application/json"),
+        }
+        for name in ("GuardrailIdentifier", "GuardrailVersion", "Trace"):
+            if arguments.get(name) is not None:
+                parameters[name[:1].lower() + name[1:]] = arguments[name]
+        s3 = await self.model("s3")
+        if source is not None:
+            answer = await self.call_optimised(task, "bedrock", s3, "GetObject", source, phase)
+            parameters["body"] = answer.result["Body"]
+        else:
+            body = arguments.get("Body")
+            parameters["body"] = body.encode() if isinstance(body, str) else orjson.dumps(body)
+        runtime = await self.model("bedrock-runtime")
+        answer = await self.call_optimised(task, "bedrock", runtime, "InvokeModel", parameters, phase)
+        content, kind = answer.result.get("body", b""), answer.result.get("contentType", "application/json")
+        if target is not None:
+            await self.call_optimised(
+                task, "bedrock", s3, "PutObject", {**target, "Body": content, "ContentType": kind}, phase
+            )
+            return {"Body": f"s3://{target['Bucket']}/{target['Key']}", "ContentType": kind}
+        try:
+            value: Any = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            value = content.decode(errors="replace")
+        return {"Body": value, "ContentType": kind}
 
     async def _put_events(
         self, task: TaskRequest, service: Service, arguments: dict[str, Any], phase: str
@@ -178,6 +215,14 @@ def _check_required(service: Service, operation: str, parameters: dict[str, Any]
         )
         count = "1 validation error" if len(missing) == 1 else f"{len(missing)} validation errors"
         raise CallFailed("ValidationException", f"{count} detected: {faults}", 400)
+
+
+def _s3_uri(place: Any) -> dict[str, Any] | None:
+    uri = place.get("S3Uri") if isinstance(place, dict) else None
+    if not isinstance(uri, str):
+        return None
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": key}
 
 
 def _is_object(detail: Any) -> bool:
