@@ -20,6 +20,7 @@ MAX_DEPTH: Final = 200
 """Arrays and objects within each other, in a definition."""
 
 _QUOTED_LIMIT: Final = 500
+_LONGEST_NUMBER: Final = 1000
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"((?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"')
@@ -193,8 +194,9 @@ class _Reader:
             self._string()
         elif match := _SCALAR.match(self.text, self.offset):
             self.offset = match.end()
-            if match.group()[-1].isdigit() and math.isinf(float(match.group())):
-                raise JsonTextError(f"Number {match.group()} is out of the range of a double", self.offset)
+            number = match.group()
+            if number[-1].isdigit() and (len(number) > _LONGEST_NUMBER or math.isinf(float(number))):
+                raise JsonTextError(f"Number {number[:40]} is out of the range of a double", self.offset)
         elif match := _TOKEN.match(self.text, self.offset):
             raise self._bad_token(match.group(), match.end())
         else:

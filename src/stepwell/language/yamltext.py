@@ -75,8 +75,9 @@ def _value(node: yaml.Node, path: Path, found: dict[Path, int]) -> Any:
         return _mapping(node, path, found)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*path, index), found) for index, item in enumerate(node.value)]
-    assert isinstance(node, yaml.ScalarNode)
-    return node.value if node.style else _scalar(node.value, offset)
+    if isinstance(node, yaml.ScalarNode) and not node.style:
+        return _scalar(node.value, offset)
+    return node.value
 
 
 def _mapping(node: yaml.MappingNode, path: Path, found: dict[Path, int]) -> dict[str, Any]:

@@ -142,6 +142,8 @@ def _jsonpath_template(visit: Visit, value: Any, path: Path) -> None:
         for name, item in value.items():
             if name.endswith(".$"):
                 _dynamic_field(visit, name, item, path)
+                if name[:-2] in value:
+                    visit.error(path, f"The field '{name[:-2]}' is given twice, with and without '.$'")
             elif isinstance(item, str):
                 if looks_dynamic(item):
                     visit.error(
