@@ -4,6 +4,7 @@ A definite path walks straight down. Any other is a chain of visitors, each of w
 the next one, the last of which collects.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,6 +49,12 @@ def is_definite(steps: tuple[Step, ...]) -> bool:
     return all(isinstance(step, (str, int, Names)) for step in steps[calls[-1] + 1 if calls else 0 :])
 
 
+def _definite_start(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    if is_definite(steps):
+        return steps
+    return tuple(itertools.takewhile(lambda step: isinstance(step, (str, int)), steps))
+
+
 def compile_steps(steps: tuple[Step, ...]) -> Query:
     """Compile steps. Raises PathSyntaxError for a function that does not exist."""
     for place, step in enumerate(steps):
@@ -59,6 +66,8 @@ def compile_steps(steps: tuple[Step, ...]) -> Query:
     for place in range(len(steps) - 1, -1, -1):
         step = steps[place]
         scanned = place > 0 and isinstance(steps[place - 1], Scan)
+        if scanned and place < len(steps) - 1 and isinstance(step, (int, Indices, Slice)):
+            step = _ARRAY_ELEMENTS
         visit = _visitor(step, visit, scanned)
 
     def query(value: Any, root: Any) -> Any:
@@ -116,6 +125,9 @@ def _call(step: Call, before: Query, after: Query) -> Query:
 
 
 # Visitors
+
+_ARRAY_ELEMENTS = Slice(0, None)
+"""What Jayway makes of `..[n].name`: the index behind `..` is not looked at unless it ends the path."""
 
 
 def _collect(value: Any, root: Any, results: list[Any]) -> None:
@@ -245,10 +257,10 @@ def _test(test: Test) -> Predicate:
                 return lambda value, root: all(part(value, root) for part in parts)
             return lambda value, root: any(part(value, root) for part in parts)
         case Exists():
-            found = _operand(test.path)
-            if is_definite(test.path.steps):
-                return lambda value, root: found(value, root) is not MISSING
-            return lambda value, root: bool(found(value, root))
+            # An indefinite path exists wherever the part before its first indefinite step does: Jayway takes even an
+            # empty list of matches for an answer.
+            found = _operand(SubPath(test.path.relative, _definite_start(test.path.steps)))
+            return lambda value, root: found(value, root) is not MISSING
         case Comparison():
             left, right = _operand(test.left), _operand(test.right)
             compare = _COMPARISONS[test.operator]

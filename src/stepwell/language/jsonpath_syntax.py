@@ -152,6 +152,9 @@ OPERATORS = ("===", "!==", "==", "!=", "=~", "<=", ">=", "<", ">")
 WORD_OPERATORS = ("in", "nin", "contains", "all", "size", "empty", "subsetof", "anyof", "noneof")
 """Jayway's operators. Its `matches` and `type` take Java objects and can't be written in a path's text."""
 
+MAX_FILTER_DEPTH = 100
+"""Parentheses and negations within each other. Jayway has no such limit but its stack."""
+
 _REGEX_FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE, "u": 0, "d": 0, "U": 0}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
@@ -184,6 +187,7 @@ class _Parser:
         self.at = at
         self.stop = stop
         self.name_ends = name_ends
+        self.depth = 0
 
     def fail(self, message: str, position: int | None = None) -> PathSyntaxError:
         return PathSyntaxError(self.text, self.at if position is None else position, message)
@@ -378,6 +382,14 @@ class _Parser:
         return tests[0] if len(tests) == 1 else Logical(True, tuple(tests))
 
     def negation(self) -> Test:
+        self.depth += 1
+        if self.depth > MAX_FILTER_DEPTH:
+            raise self.fail(f"A filter can nest {MAX_FILTER_DEPTH} levels at most")
+        test = self.simple()
+        self.depth -= 1
+        return test
+
+    def simple(self) -> Test:
         char = self.skip_blanks()
         if char == "!":
             self.at += 1
