@@ -18,10 +18,11 @@ evaluates the state's fields and ends in one of four ways:
 * a `StatesError`: `failures.fault` turns it into AWS's error and cause, and Retry, Catch or the parent deal with it.
 * `fail`: the execution is over. So it is after `States.Runtime`, which nothing catches.
 
-The chain of `previousEventId` is per thread: `frame.previous` is the last event of the thread. A joined Parallel or
-Map continues from the last event of the child that finished last; the closing events of an iteration or of a Map
-(`MapIterationSucceeded`, `MapStateSucceeded`) hang beside the chain, they are nobody's predecessor. This is what AWS
-records, and the recordings in the conformance suite say so for each type of event.
+The chain of `previousEventId` is per thread: `frame.previous` is the last event of the thread. A joined Parallel
+continues from the last event of the branch that finished last, a Map from the `MapIterationSucceeded` of the iteration
+that did; while there are iterations left, the next one's `MapIterationStarted` hangs from the last state of the one
+that made room. `MapStateSucceeded` and `ParallelStateSucceeded` hang beside the chain, they are nobody's predecessor.
+This is what AWS records; the recordings in the conformance suite say so for each type of event.
 
 Nothing here looks at a clock or draws random numbers: `at` and `seed` of the event are all there is. A run of pure
 states is cut after `BREATH` states by a timer that is due at once, so that an endless loop in an EXPRESS execution

@@ -123,18 +123,19 @@ def iteration_done(x: Execution, parent: Frame, frame: Frame, output: Payload) -
     x.changes.result(parent, frame.index)
     last = frame.previous
     details = {"name": parent.state.name, "index": frame.index}
-    x.record("MapIterationSucceeded", last, "mapIterationSucceededEventDetails", details)
+    closed = x.record("MapIterationSucceeded", last, "mapIterationSucceededEventDetails", details)
     x.drop(frame)
-    _go_on(x, parent, last)
+    _go_on(x, parent, last, closed)
 
 
-def _go_on(x: Execution, parent: Frame, last: int) -> None:
+def _go_on(x: Execution, parent: Frame, last: int, closed: int) -> None:
+    """The next iteration hangs from the `last` event in the one before it, the Map's end from that one's closing event."""
     children = parent.children
     assert children is not None
     if children.next < children.total:
         _start_more(x, parent, last)
     elif not children.running:
-        _succeed(x, parent, last)
+        _succeed(x, parent, closed)
 
 
 def _succeed(x: Execution, frame: Frame, last: int) -> None:
@@ -152,9 +153,9 @@ def iteration_failed(x: Execution, parent: Frame, frame: Frame, failure: Failure
         del children.running[frame.index]
         last = frame.previous
         details = {"name": parent.state.name, "index": frame.index}
-        x.record("MapIterationFailed", last, "mapIterationFailedEventDetails", details)
+        closed = x.record("MapIterationFailed", last, "mapIterationFailedEventDetails", details)
         x.drop(frame)
-        _go_on(x, parent, last)
+        _go_on(x, parent, last, closed)
         return
     cut_off(x, parent, frame)
     state_failed(x, parent, failure)

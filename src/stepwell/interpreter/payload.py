@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["LIMIT", "Payload", "join", "parse", "render"]
+__all__ = ["LIMIT", "Payload", "join", "parse", "render", "text_of"]
 
 LIMIT = 262_144
 """Bytes of UTF-8 that the input or the result of a state, task or execution may have (a quota of AWS)."""
@@ -71,4 +71,6 @@ def join(payloads: list[Payload]) -> Payload:
     return Payload([payload.value for payload in payloads], f"[{','.join([payload.text for payload in payloads])}]")
 
 
-EMPTY_OBJECT = Payload({}, "{}")
+def text_of(value: Any) -> str:
+    """A value as AWS's texts show it: a string bare, anything else as JSON."""
+    return value if isinstance(value, str) else render(value)

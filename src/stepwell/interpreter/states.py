@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from stepwell.interpreter.effects import SetTimer
 from stepwell.interpreter.failures import Failure, InvalidValue
 from stepwell.interpreter.frames import Phase
-from stepwell.interpreter.payload import Payload
+from stepwell.interpreter.numbers import integer
+from stepwell.interpreter.payload import Payload, text_of
 from stepwell.language.errors import NO_CHOICE_MATCHED, QUERY_EVALUATION_ERROR, RUNTIME, StatesError
 from stepwell.language.jsonpath import PathNotFound
 from stepwell.language.scope import Scope
@@ -27,17 +28,11 @@ __all__ = [
     "enter_pass",
     "enter_succeed",
     "enter_wait",
-    "text_of",
     "wait_over",
 ]
 
 LONGEST_WAIT = 24_855 * 86_400 + 86_399
 """Seconds. AWS accepts a Wait of 24,855 days and refuses one of 24,856 (observed); 2**31 - 1 seconds is in between."""
-
-
-def text_of(value: Any) -> str:
-    """A value as AWS's texts show it: a string bare, anything else as JSON."""
-    return value if isinstance(value, str) else Payload(value).text
 
 
 def effective_input(x: Execution, frame: Frame, state: State) -> tuple[Payload, Scope]:
@@ -173,7 +168,7 @@ def enter_wait(x: Execution, frame: Frame, state: WaitState, again: bool) -> boo
     """Wait: until a moment, or for a number of seconds."""
     if not again:
         x.enter(frame, state)
-    payload, scope = effective_input(x, frame, state)
+    scope = effective_input(x, frame, state)[1]
     due = _due(x, state, scope)
     if due <= x.at:
         return wait_over(x, frame, state)
@@ -193,7 +188,7 @@ def _due(x: Execution, state: WaitState, scope: Scope) -> int:
     """When the wait is over, milliseconds since the epoch."""
     name = state.field_name
     if state.seconds is not None:
-        seconds: Any = state.seconds
+        seconds: int = state.seconds
     elif state.timestamp is not None:
         return _moment(x, state, state.timestamp)
     else:
@@ -209,22 +204,23 @@ def _due(x: Execution, state: WaitState, scope: Scope) -> int:
         seconds = _seconds(state, value)
     if seconds > LONGEST_WAIT:
         raise StatesError(RUNTIME, "Wait state delay is too long.")
-    return x.at + int(seconds) * 1000
+    return x.at + seconds * 1000
 
 
 def _seconds(state: WaitState, value: Any) -> int:
     name, text = state.field_name, state.text
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    number = integer(value)
+    if number is None:
         if state.jsonata:
             raise InvalidValue(
                 QUERY_EVALUATION_ERROR, f"The {name} field cannot be parsed as a long value: {text_of(value)}", name
             )
         raise StatesError(RUNTIME, f"The {name} parameter cannot be parsed as a long value: {text} == {text_of(value)}")
-    if value < 0:
+    if number < 0:
         if state.jsonata:
             raise InvalidValue(QUERY_EVALUATION_ERROR, f"The {name} field has a negative value: {text_of(value)}", name)
         raise StatesError(RUNTIME, f"The {name} parameter references a negative value: {text} == {text_of(value)}")
-    return int(value)
+    return number
 
 
 def _moment(x: Execution, state: WaitState, value: Any) -> int:

@@ -6,15 +6,15 @@ What AWS records depends on the kind of task: a function's ARN as Resource gives
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from stepwell.interpreter import mapruns, tokens
 from stepwell.interpreter.effects import CancelTask, RunTask, SetTimer
 from stepwell.interpreter.failures import Failure, data_limit, fault, state_failed
 from stepwell.interpreter.frames import FRAME_BITS, Attempt, Phase
-from stepwell.interpreter.payload import LIMIT, Payload
-from stepwell.interpreter.states import complete, text_of
+from stepwell.interpreter.numbers import integer
+from stepwell.interpreter.payload import LIMIT, Payload, text_of
+from stepwell.interpreter.states import complete
 from stepwell.language.errors import QUERY_EVALUATION_ERROR, RUNTIME, StatesError
 from stepwell.language.jsonpath import PathNotFound
 
@@ -133,17 +133,15 @@ def _seconds(field: NumberField, scope: Scope) -> int:
         ) from error
     error_name = QUERY_EVALUATION_ERROR if field.jsonata else RUNTIME
     location = field.name if field.jsonata else None
-    whole = (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value == int(value)
-    )
-    if not whole:
+    number = integer(value)
+    if number is None:
         text = (
             f"The {field.name} field cannot be parsed as a long value: {text_of(value)}"
             if field.jsonata
             else f"The {field.name} parameter cannot be parsed as a long value: {field.text} == {text_of(value)}"
         )
         raise StatesError(error_name, text, location)
-    if not 0 < value <= LONGEST_TIMEOUT:
+    if not 0 < number <= LONGEST_TIMEOUT:
         text = (
             f"The {field.name} field must be a positive number of at most {LONGEST_TIMEOUT}: {text_of(value)}"
             if field.jsonata
@@ -151,7 +149,7 @@ def _seconds(field: NumberField, scope: Scope) -> int:
             f"{field.text} == {text_of(value)}"
         )
         raise StatesError(error_name, text, location)
-    return int(value)
+    return number
 
 
 # -- the history of an attempt

@@ -333,17 +333,20 @@ class _Compiler:
         key = "ItemProcessor" if "ItemProcessor" in source else "Iterator"
         processor = source[key]
         config = processor.get("ProcessorConfig") or {}
+        distributed = config.get("Mode") == "DISTRIBUTED"
         items: Evaluator | None = None
         items_text = "$"
         if fields.jsonata:
             if "Items" in source:
                 value = source["Items"]
                 items_text = value if isinstance(value, str) else "Items"
-                items = fields.expression("Items", value, None) if is_expression(value) else fields.template("Items")
+                expected = None if distributed else "array"
+                items = (
+                    fields.expression("Items", value, expected) if is_expression(value) else fields.template("Items")
+                )
         elif source.get("ItemsPath", "$") != "$":
             items_text = source["ItemsPath"]
             items = fields.compiled("ItemsPath", compile_path, items_text).read
-        distributed = config.get("Mode") == "DISTRIBUTED"
         selector = "ItemSelector" if "ItemSelector" in source else "Parameters"
         return MapState(
             **common,
