@@ -52,7 +52,8 @@ def _definition(path: Path, kind: str) -> list[Diagnostic]:
         source = load(path)
     except DefinitionError as error:
         return list(error.diagnostics)
-    return validate(source, kind=kind.upper())
+    # Resources may still be ${functions.name}: a project fills them in for each environment.
+    return validate(source, kind=kind.upper(), placeholders=True)
 
 
 def _project(path: Path) -> list[Diagnostic]:

@@ -1,5 +1,7 @@
 """The Amazon States Language: text in, model and diagnostics out. Pure.
 
+From a file to a machine:
+
     source = load("machine.asl.json")           # or parse(text); DefinitionError when it is not JSON or YAML
     diagnostics = validate(source)              # AWS's findings, with line and column
     machine = compile_machine(source.value)     # what the interpreter runs; only for a definition without errors

@@ -19,6 +19,7 @@ __all__ = [
     "errors_of",
     "invalid_definition_message",
     "location_of",
+    "nearest",
     "pointer_of",
     "render",
 ]
@@ -110,6 +111,10 @@ class Diagnostic:
             wire["location"] = self.location
         return wire
 
+    def render(self) -> str:
+        """Two lines for a terminal: the finding as compilers write it, and the remedy."""
+        return f"{self}\n    {self.remedy}"
+
     def __str__(self) -> str:
         place = "".join(f"{part}:" for part in (self.file, self.line, self.column) if part is not None)
         where = f" at {self.pointer or '/'}" if self.location is not None and self.location.startswith("/") else ""
@@ -131,8 +136,17 @@ def errors_of(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 
 def render(diagnostics: Iterable[Diagnostic]) -> str:
-    """Text for a terminal: a line for each finding, as compilers write it, and one with the remedy."""
-    return "\n".join(f"{diagnostic}\n    {diagnostic.remedy}" for diagnostic in diagnostics)
+    """Text for a terminal, two lines for each finding."""
+    return "\n".join(diagnostic.render() for diagnostic in diagnostics)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant, whatever its case; None if none is near."""
+    import difflib
+
+    lower = {option.lower(): option for option in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
+    return lower[close[0]] if close else None
 
 
 def invalid_definition_message(diagnostics: Iterable[Diagnostic], definition: str) -> str:

@@ -17,27 +17,27 @@ from stepwell.language.source import Source, parse
 from stepwell.language.validation.graph import check_graph
 from stepwell.language.validation.shapes import check_shape
 from stepwell.language.validation.states import MACHINE, check_state
-from stepwell.language.validation.visit import Kind, Language, Report, Visit
+from stepwell.language.validation.visit import Language, Report, Visit
 
-__all__ = ["Kind", "validate", "validate_state"]
+__all__ = ["validate", "validate_state"]
 
 
 def validate(
     definition: dict[str, Any] | str | bytes | Source,
     *,
-    kind: Kind = "STANDARD",
+    kind: str = "STANDARD",
     placeholders: bool = False,
 ) -> list[Diagnostic]:
     """The findings about a definition, in AWS's order; none of severity ERROR when it is valid.
 
     `definition` is the JSON value, a JSON text, or a `Source` (whose findings come with line and column). `kind` is the
-    state machine's type. `placeholders` accepts `${name}` where a resource or a number must stand. Never raises.
+    state machine's type, STANDARD or EXPRESS. `placeholders` accepts `${name}` where a resource or a number must stand. Never raises.
     """
     return _checked(definition, kind, placeholders, _check_machine)
 
 
 def validate_state(
-    definition: dict[str, Any] | str | bytes | Source, *, kind: Kind = "STANDARD", placeholders: bool = False
+    definition: dict[str, Any] | str | bytes | Source, *, kind: str = "STANDARD", placeholders: bool = False
 ) -> list[Diagnostic]:
     """The findings about a single state, as TestState takes one. Where it leads to is not looked at."""
     return _checked(definition, kind, placeholders, lambda visit, state: check_state(visit, state, ()))
@@ -48,7 +48,7 @@ def _check_machine(visit: Visit, definition: dict[str, Any]) -> None:
     check_graph(visit, definition)
 
 
-def _checked(definition: Any, kind: Kind, placeholders: bool, check: Any) -> list[Diagnostic]:
+def _checked(definition: Any, kind: str, placeholders: bool, check: Any) -> list[Diagnostic]:
     if isinstance(definition, bytes):
         definition = definition.decode(errors="replace")
     if isinstance(definition, str):
@@ -64,7 +64,7 @@ def _checked(definition: Any, kind: Kind, placeholders: bool, check: Any) -> lis
         named = value.get("QueryLanguage", "JSONPath")
         language: Language = "JSONPath" if named == "JSONPath" else "JSONata"
         try:
-            check(Visit(report, kind, language, placeholders), value)
+            check(Visit(report, "EXPRESS" if kind == "EXPRESS" else "STANDARD", language, placeholders), value)
         except RecursionError:
             report.add(None, "The states are too deeply nested.", "TOO_DEEPLY_NESTED")
     return definition.placed(report.diagnostics) if isinstance(definition, Source) else report.diagnostics

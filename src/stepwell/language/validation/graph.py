@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from stepwell.language.diagnostics import nearest
 from stepwell.language.validation.states import workflows_of
 from stepwell.language.validation.variables import assigned_names
 from stepwell.language.validation.visit import Json, Path, Visit
@@ -102,7 +103,7 @@ def _check_transitions(visit: Visit, workflow: Json, states: Json, found: dict[s
             reached.add(target)
         else:
             visit.error(
-                place, f"Missing 'Next' target: {target}", "MISSING_TRANSITION_TARGET", hint=_nearest(target, states)
+                place, f"Missing 'Next' target: {target}", "MISSING_TRANSITION_TARGET", hint=_hint(target, states)
             )
     whole = not path
     ends = any(_ends(state) for state in found.values())
@@ -138,8 +139,6 @@ def _ends(state: Json) -> bool:
     return state.get("End") is True or state.get("Type") in ("Succeed", "Fail")
 
 
-def _nearest(name: str, states: Json) -> str | None:
-    import difflib
-
-    close = difflib.get_close_matches(name, list(states), n=1)
-    return f'Did you mean "{close[0]}"?' if close else None
+def _hint(name: str, states: Json) -> str | None:
+    meant = nearest(name, states)
+    return f'Did you mean "{meant}"?' if meant else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepwell.language.diagnostics import nearest
 from stepwell.language.validation.expressions import expression
 from stepwell.language.validation.visit import Check, Json, Language, Path, Visit
 
@@ -162,7 +162,7 @@ def check_shape(visit: Visit, value: Json, path: Path, shape: Shape, *, other_la
     for name in value:
         known = shape.fields.get(name)
         if known is None:
-            visit.error(path, f"Field '{name}' is not supported", hint=_did_you_mean(name, tuple(shape.fields)))
+            visit.error(path, f"Field '{name}' is not supported", hint=_did_you_mean(name, shape.fields))
         elif known.language is not None and known.language != visit.language and other_language:
             visit.error(
                 path,
@@ -197,7 +197,6 @@ def _count(visit: Visit, value: Json, path: Path, shape: Shape, names: tuple[str
         visit.error(path, f"This object should have only one of the following fields: {listed}")
 
 
-def _did_you_mean(name: str, known: tuple[str, ...]) -> str | None:
-    lower = {option.lower(): option for option in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.75)
-    return f"Did you mean {lower[close[0]]}?" if close else None
+def _did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    meant = nearest(name, known)
+    return f"Did you mean {meant}?" if meant else None
