@@ -133,9 +133,10 @@ def test_parts_are_whole_however_the_network_delivers(cloud, bucket, fragment):
     assert same(bucket, content)
 
 
-def test_unknown_length_goes_in_parts(cloud, bucket):
-    cloud.fail("cdn", chunked=True)
-    fetch(cloud, bucket, BytesContent(b"abc"))
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_size_that_nobody_lists_goes_in_parts(cloud, bucket, chunked):
+    cloud.fail("cdn", chunked=chunked)
+    fetch(cloud, bucket, BytesContent(b"abc"), listed=0)
     assert bucket.calls == [("begin",), ("part", 1, 3), ("complete", [1])]
 
 

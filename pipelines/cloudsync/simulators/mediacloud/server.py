@@ -21,7 +21,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -149,6 +149,9 @@ class MediaCloud:
         self.library: list[Media] = []
         self.removed: set[str] = set()
         self.sent: dict[str, int] = {}
+        """Bytes of each item that went out so far, by media id."""
+        self.watchers: list[Callable[[Request], None]] = []
+        """Called with each request before its answer goes out."""
         self.peak_downloads = 0
         self._downloads = 0
         self._faults: list[Fault] = []
@@ -261,6 +264,8 @@ class MediaCloud:
     def _record(self, request: Request) -> None:
         with self._lock:
             self._requests.append(request)
+        for watch in self.watchers:
+            watch(request)
 
     @contextmanager
     def _downloading(self) -> Iterator[None]:
