@@ -12,7 +12,8 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
     key: str
-    """The key path in the file, such as ``machines.cloudsync.timeout``, or a definition's JSON pointer; empty for the whole file."""
+    """The key path in stepwell.toml, such as ``machines.cloudsync.timeout``, or a definition's JSON pointer.
+    Empty: the whole file."""
     message: str
     """What is wrong and what to write instead."""
     line: int | None = None

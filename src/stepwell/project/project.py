@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from stepwell.functions.spec import FunctionSpec
+from stepwell.language.source import Source
 from stepwell.project.schedules import Schedule
 from stepwell.project.schema import (
     AlarmDeclaration,
@@ -18,6 +19,7 @@ from stepwell.project.schema import (
     SecretDeclaration,
     TableDeclaration,
     TopicDeclaration,
+    WorkerDeclaration,
 )
 
 DEFAULT_ACCOUNT = "123456789012"
@@ -59,6 +61,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     path: Path
     """The definition's file."""
+    source: Source
+    """The file as written: finds the line and column of what a diagnostic names."""
     text: str
     """The file's text, as written."""
     definition: dict[str, Any]
@@ -71,7 +75,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """A project in one environment. The dictionaries' keys are the names in stepwell.toml; ``.name`` is the resource's real one."""
+    """A project in one environment. Keys are the names in stepwell.toml, ``.name`` what the resource is called."""
 
     name: str
     description: str
@@ -89,4 +93,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     topics: dict[str, TopicDeclaration]
     secrets: dict[str, SecretDeclaration]
     queues: dict[str, QueueDeclaration]
+    workers: dict[str, WorkerDeclaration]
     alarms: dict[str, AlarmDeclaration]
+    resources: dict[str, Any]
+    """What `stepwell.toolkit` reads from STEPWELL_RESOURCES; every function has it in its environment."""

@@ -163,8 +163,10 @@ class TopicDeclaration(Declaration, frozen=True, kw_only=True):
 
     name: str | None = None
     display_name: str = ""
-    subscriptions: tuple[str, ...] = ()
-    """``https://...`` (webhook) or ``mailto:...`` (AWS only)."""
+    webhook: str | None = None
+    """Where the embedded host posts notices, besides logging them."""
+    email: tuple[str, ...] = ()
+    """AWS only: who is subscribed."""
     description: str = ""
 
 
@@ -172,8 +174,10 @@ class SecretDeclaration(Declaration, frozen=True, kw_only=True):
     """``[secrets."NAME"]``"""
 
     name: str | None = None
+    store: Literal["secretsmanager", "ssm"] = "secretsmanager"
+    """Where it is on AWS: Secrets Manager, or a SecureString parameter."""
     keys: tuple[str, ...] = ()
-    """The members that its JSON value must have."""
+    """The members that its JSON value has."""
     description: str = ""
 
 
@@ -186,10 +190,34 @@ class QueueDeclaration(Declaration, frozen=True, kw_only=True):
     description: str = ""
 
 
+class WorkerDeclaration(Declaration, frozen=True, kw_only=True):
+    """``[workers.NAME]``: a program for long or heavy work that answers with a task token."""
+
+    program: tuple[str, ...]
+    """The command, such as ``["python", "-m", "renderer.main"]``."""
+    environment: dict[str, str] = msgspec.field(default_factory=dict)
+    grace: Duration = Duration(30)
+    """Between the announcement of an interruption and the end."""
+    image: str | None = None
+    """AWS: the machine image. Likewise what follows, up to ECS's."""
+    instance_type: str | None = None
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    instance_profile: str | None = None
+    spot_max_price: str | None = None
+    volume: Size | None = None
+    cluster: str | None = None
+    """AWS, instead of a machine: the ECS cluster, task definition and container."""
+    task_definition: str | None = None
+    container: str | None = None
+    description: str = ""
+
+
 class AlarmDeclaration(Declaration, frozen=True, kw_only=True):
     """``[alarms.NAME]``: fires when the statistic compares so with the threshold in every one of `periods` periods.
 
-    Missing data do not fire it. With `function`, `machine` or `queue` the namespace and dimension are AWS's own metrics of it.
+    Missing data do not fire it. With `function`, `machine` or `queue` the metric is AWS's own of that resource: its
+    namespace and dimension are filled in.
     """
 
     metric: str
@@ -207,3 +235,17 @@ class AlarmDeclaration(Declaration, frozen=True, kw_only=True):
     topics: tuple[str, ...] = ()
     """Names of ``[topics]`` that are told."""
     description: str = ""
+
+
+SECTIONS: dict[str, type[Declaration]] = {
+    "machines": MachineDeclaration,
+    "functions": FunctionDeclaration,
+    "buckets": BucketDeclaration,
+    "tables": TableDeclaration,
+    "topics": TopicDeclaration,
+    "secrets": SecretDeclaration,
+    "queues": QueueDeclaration,
+    "workers": WorkerDeclaration,
+    "alarms": AlarmDeclaration,
+}
+"""The sections that hold named tables."""
