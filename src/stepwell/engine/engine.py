@@ -10,22 +10,42 @@ async with Engine.open("./data") as engine:
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
 
 from stepwell.engine.activities import Activities
+from stepwell.engine.arns import Arns
 from stepwell.engine.callbacks import Callbacks
+from stepwell.engine.clock import Clock, SystemClock
+from stepwell.engine.dispatch import Dispatch, TaskRunner
+from stepwell.engine.errors import EngineError
 from stepwell.engine.executions import Executions
 from stepwell.engine.handles import Execution, Machine
+from stepwell.engine.host import Host, Observer
+from stepwell.engine.journal import Durability, Journal
 from stepwell.engine.machines import Machines
-from stepwell.engine.mapruns import MapRuns
-from stepwell.project.project import Project
+from stepwell.engine.mapruns import ItemPort, MapRuns
+from stepwell.engine.metrics import Metrics
+from stepwell.engine.recovery import Recovery
+from stepwell.engine.registry import Registry
+from stepwell.engine.schedules import Schedules
+from stepwell.engine.service import Service
 
-__all__ = ["Engine"]
+if TYPE_CHECKING:
+    from stepwell.functions.pool import FunctionPool
+    from stepwell.project.project import Machine as ProjectMachine
+    from stepwell.project.project import Project
+    from stepwell.tasks.dispatcher import Dispatcher
+    from stepwell.tasks.ports import Executions as ExecutionsPort
 
-Durability = Literal["process", "power"]
+__all__ = ["Engine", "Mode"]
+
+Mode = Literal["run", "accept", "read"]
 
 
 class Engine:
@@ -36,34 +56,152 @@ class Engine:
     activities: Activities
     callbacks: Callbacks
     map_runs: MapRuns
+    schedules: Schedules
+    metrics: Metrics
+    functions: FunctionPool
+    """Runs this engine's functions; `register` adds one."""
+
+    def __init__(
+        self,
+        directory: Path | None,
+        *,
+        mode: Mode,
+        durability: Durability,
+        arns: Arns,
+        aws_endpoint: str | None,
+        clock: Clock,
+        runner: TaskRunner | None,
+        functions: FunctionPool | None,
+        items: ItemPort | None,
+    ) -> None:
+        self.directory = directory
+        self.arns = arns
+        self.clock = clock
+        self.mode = mode
+        self._durability: Durability = durability
+        self._aws_endpoint = aws_endpoint
+        self._runner = runner
+        self._given_functions = functions
+        self._items = items
+        self._dispatcher: Dispatcher | None = None
+        self._open = False
 
     @classmethod
     def open(
         cls,
         directory: str | Path | None = None,
         *,
+        mode: Mode = "run",
         durability: Durability = "process",
         account: str = "123456789012",
         region: str = "us-east-1",
         partition: str = "aws",
         aws_endpoint: str | None = None,
+        clock: Clock | None = None,
+        runner: TaskRunner | None = None,
+        functions: FunctionPool | None = None,
+        items: ItemPort | None = None,
     ) -> Engine:
         """An engine on a data directory (made if absent), or in memory without one. Use it as `async with`.
 
-        durability: "process" (default): what was acknowledged survives `kill -9` and a crash of the program at any moment; a power
-            loss or kernel crash may take the last commits, never the consistency. "power": every commit waits for the disk.
-        Raises DirectoryInUse, JournalTooNew, JournalCorrupt, JournalBusy, JournalFull on entering.
+        mode: "run" runs executions. "accept" takes starts, stops, callbacks and redrives, and carries out nothing: it goes on
+            when the directory is opened to run. "read" only looks; it needs no lock, so another process may run the directory.
+        durability: "process": what was acknowledged survives `kill -9` and a crash of the program at any moment; a power loss or a
+            crash of the kernel may take the last commits, never the consistency. "power": every commit waits for the disk.
+        clock, runner, functions, items: replaced by tests; the defaults are the system's clock and `stepwell.tasks`.
+
+        Raises, on entering, DirectoryInUse, JournalTooNew, JournalCorrupt, JournalBusy, JournalFull or JournalError.
         """
-        raise NotImplementedError
+        return cls(
+            None if directory is None else Path(directory),
+            mode=mode,
+            durability=durability,
+            arns=Arns(partition, region, account),
+            aws_endpoint=aws_endpoint,
+            clock=SystemClock() if clock is None else clock,
+            runner=runner,
+            functions=functions,
+            items=items,
+        )
+
+    # -- opening and closing
 
     async def __aenter__(self) -> Engine:
-        raise NotImplementedError
+        self.journal = Journal(self.directory, durability=self._durability, read_only=self.mode == "read")
+        try:
+            await self._assemble()
+        except BaseException:
+            await self.journal.close()
+            raise
+        self._open = True
+        return self
+
+    async def _assemble(self) -> None:
+        journal, clock = self.journal, self.clock
+        self.metrics = Metrics()
+        registry = self.registry = Registry(journal, self.arns, random.random)
+        host = self._host = Host(journal, registry, clock, self.metrics)
+        recovery = host.recovery = Recovery(host, journal, registry)
+        self.machines = Machines(registry, journal, clock, lambda name: name in host.running)
+        self.activities = Activities(host, registry, clock)
+        self.map_runs = MapRuns(host, journal, registry, clock, self._items)
+        self.executions = Executions(host, journal, registry, clock, recovery)
+        self.callbacks = Callbacks(host)
+        self.schedules = Schedules(journal, clock, self.executions)
+        host.on_end.append(lambda live: self.machines.ended(live.resource))
+        if self.mode != "run":
+            return
+        await self._start_functions()
+        host.outside = Dispatch(host, clock, self._runner or self._make_dispatcher(), self.activities, self.map_runs)
+        await recovery.recover()
+        self.schedules.start()
+
+    async def _start_functions(self) -> None:
+        if self._given_functions is not None:
+            self.functions = self._given_functions
+            return
+        from stepwell.functions.logs import LogStore
+        from stepwell.functions.pool import FunctionPool
+
+        logs = None if self.directory is None else LogStore(self.directory / "logs")
+        arns = self.arns
+        self.functions = FunctionPool(logs=logs, account=arns.account, region=arns.region, partition=arns.partition)
+        await self.functions.__aenter__()
+
+    def _make_dispatcher(self) -> Dispatcher:
+        from stepwell.tasks.aws_clients import AwsClients
+        from stepwell.tasks.dispatcher import Dispatcher
+
+        self._dispatcher = Dispatcher(
+            functions=self.functions, executions=Service(self), aws=AwsClients(endpoint=self._aws_endpoint)
+        )
+        return self._dispatcher
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop in order: running tasks are cancelled without an answer, and run again at the next start."""
-        raise NotImplementedError
+        """Stop in order: running tasks are cut off without an answer, and run again at the next start."""
+        self._open = False
+        try:
+            if self.mode == "run":
+                self.schedules.stop()
+                if self._dispatcher is not None:
+                    self._dispatcher.detach()
+                self._host.stop()
+                await self._host.stopped()
+                if self._given_functions is None:
+                    await self.functions.close()
+                if self._dispatcher is not None:
+                    await self._dispatcher.close()
+        finally:
+            await self.journal.close()
+
+    def bind(self, service: ExecutionsPort) -> None:
+        """Let executions reach the Step Functions service through `service` instead of this engine's own small one."""
+        if self._dispatcher is not None:
+            self._dispatcher.bind(service)
+
+    # -- loading
 
     async def load(
         self,
@@ -75,21 +213,120 @@ class Engine:
         substitutions: Mapping[str, str] | None = None,
         role_arn: str | None = None,
     ) -> Machine:
-        """Register a definition (file or dict), create or update; `functions` run inline, by name or ARN in the definition."""
-        raise NotImplementedError
+        """Register a definition (a file's path, or a dict): create it, or update the one of that name.
 
-    async def load_project(self, project: Project) -> dict[str, Machine]:
-        """Register a project's machines, functions and schedules, idempotently. Gives its machines by their key."""
-        raise NotImplementedError
+        `${name}` in its strings is replaced from `substitutions`. `functions` run inline, in this process; `${name}` of each is
+        its ARN. The name defaults to the file's, without `.asl.json`; a dict is called "machine".
+        Raises DefinitionError with every finding and its place.
+        """
+        from stepwell.engine.loading import prepare
+
+        for function, handler in (functions or {}).items():
+            self._register_inline(function, handler)
+        arns = {function: self.arns.function(function) for function in functions or {}}
+        text, default_name = prepare(definition, {**arns, **(substitutions or {})}, type)
+        return await self.register(name or default_name, text, type=type, role_arn=role_arn)
+
+    async def register(
+        self,
+        name: str,
+        definition: str,
+        *,
+        type: Literal["STANDARD", "EXPRESS"] | str = "STANDARD",
+        role_arn: str | None = None,
+        logging_configuration: Mapping[str, Any] | None = None,
+        tracing_configuration: Mapping[str, Any] | None = None,
+    ) -> Machine:
+        """Create a state machine, or update the one of that name if anything differs. Raises InvalidDefinition."""
+        arn = self.arns.machine(name)
+        role = role_arn or self.arns.role("stepwell")
+        existing = self.registry.machines.get(name)
+        if existing is None:
+            await self.machines.create(
+                name,
+                definition,
+                role,
+                type=type,
+                logging_configuration=logging_configuration,
+                tracing_configuration=tracing_configuration,
+            )
+        elif existing.type != type:
+            raise EngineError(
+                f"the state machine {name} is {existing.type} in this data directory and cannot become {type}; "
+                "delete it first, or give it another name"
+            )
+        else:
+            await self.machines.update(
+                arn,
+                definition=definition,
+                role_arn=role,
+                logging_configuration=logging_configuration,
+                tracing_configuration=tracing_configuration,
+            )
+        return Machine(self, arn, type)
+
+    def _register_inline(self, name: str, handler: Callable[..., Any]) -> None:
+        from stepwell.functions.spec import FunctionSpec
+
+        self.functions.register(FunctionSpec(name=name, handler=handler, inline=True, arn=self.arns.function(name)))
+
+    async def load_project(self, project: Project, *, schedules: bool = True) -> dict[str, Machine]:
+        """Register a project's machines, functions and (unless told not to) schedules; again is harmless.
+
+        Gives its machines by their key in stepwell.toml. Raises DefinitionError.
+        """
+        from stepwell.engine.loading import check_file
+
+        for function in project.functions.values():
+            self.functions.register(function)
+        loaded: dict[str, Machine] = {}
+        for key, declared in project.machines.items():
+            check_file(declared.path, declared.definition, declared.type)
+            loaded[key] = await self.register(
+                declared.name, orjson.dumps(declared.definition).decode(), type=declared.type
+            )
+        if schedules:
+            for declared in project.machines.values():
+                await self._load_schedule(declared)
+        return loaded
+
+    async def _load_schedule(self, machine: ProjectMachine) -> None:
+        if machine.schedule is None:
+            return
+        declaration = machine.schedule.declaration
+        if not declaration.enabled:
+            await self.schedules.delete(machine.schedule.name)
+            return
+        await self.schedules.put(
+            machine.schedule.name,
+            self.arns.machine(machine.name),
+            machine.schedule.schedule,
+            input=orjson.dumps(declaration.input),
+            catch_up=declaration.catch_up,
+            max_age=declaration.max_age,
+        )
+
+    # -- looking
 
     def machine(self, name_or_arn: str) -> Machine:
         """A registered machine. Raises StateMachineDoesNotExist."""
-        raise NotImplementedError
+        arn = name_or_arn if name_or_arn.startswith("arn:") else self.arns.machine(name_or_arn)
+        return Machine(self, arn, self.machines.describe(arn, metadata_only=True).type)
 
     def execution(self, arn: str) -> Execution:
         """An execution by its ARN. Raises ExecutionDoesNotExist."""
-        raise NotImplementedError
+        self.executions.status(arn)
+        return Execution(self, arn)
 
-    def subscribe(self, observer: Callable[[str, list[dict[str, Any]]], None]) -> Callable[[], None]:
-        """Call `observer(execution_arn, events)` with each batch of committed history events; gives the unsubscriber."""
-        raise NotImplementedError
+    def subscribe(self, observer: Observer) -> Callable[[], None]:
+        """Call `observer(identity, events)` with each batch of committed history events; gives the unsubscriber.
+
+        EXPRESS executions, whose history is kept nowhere, are seen too. Observers must be quick: they run on the loop.
+        """
+        self._host.observers.append(observer)
+        return lambda: self._host.observers.remove(observer)
+
+    @property
+    def open_executions(self) -> int:
+        """How many executions are open."""
+        return sum(self._host.running.values())
