@@ -162,12 +162,14 @@ def check_shape(visit: Visit, value: Json, path: Path, shape: Shape, *, other_la
     for name in value:
         known = shape.fields.get(name)
         if known is None:
-            visit.error(path, f"Field '{name}' is not supported", hint=_did_you_mean(name, shape.fields))
+            hint = _did_you_mean(name, shape.fields) or f"What can stand here: {_names_in(shape, visit.language)}."
+            visit.error(path, f"Field '{name}' is not supported", hint=hint)
         elif known.language is not None and known.language != visit.language and other_language:
             visit.error(
                 path,
                 f"The QueryLanguage is set to '{visit.language}', but field '{name}' is only supported "
                 f"for the '{known.language}' QueryLanguage",
+                hint=_LANGUAGE_HINTS[known.language],
             )
     missing = [name for name in shape.required if name not in value]
     if missing:
@@ -177,6 +179,16 @@ def check_shape(visit: Visit, value: Json, path: Path, shape: Shape, *, other_la
     for names in shape.at_most_one:
         _count(visit, value, path, shape, names, needed=False)
     check_fields(visit, value, path, shape)
+
+
+_LANGUAGE_HINTS = {
+    "JSONata": 'Remove it, or give the state "QueryLanguage": "JSONata".',
+    "JSONPath": "A JSONata state reads its input as $states.input and shapes what it passes on by Output.",
+}
+
+
+def _names_in(shape: Shape, language: Language) -> str:
+    return ", ".join(name for name, known in shape.fields.items() if known.language in (None, language))
 
 
 def check_fields(visit: Visit, value: Json, path: Path, shape: Shape) -> None:
