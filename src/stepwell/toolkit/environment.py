@@ -11,7 +11,7 @@
          "buckets": {"archive": {"name": "gopro-dev-1111"}},
          "tables":  {"sync-tracker": {"name": "gopro-sync-tracker-dev", "key": ["media_id"], "types": {"n": "N"}, "ttl": "expires",
                      "indexes": {"status-sync_timestamp-index": {"key": ["status", "sync_timestamp"]}}}},
-         "topics":  {"alerts": {"arn": "arn:aws:sns:...", "webhook": "http://..."}},
+         "topics":  {"alerts": {"arn": "arn:aws:sns:...", "subscriptions": ["https://..."]}},
          "secrets": {"gopro/credentials": {"name": "gopro/credentials", "store": "secretsmanager"}},
          "workers": {"renderer": {"program": ["python", "-m", "renderer.main"], "...": "see machines"}}}
 
@@ -128,7 +128,8 @@ class Resources:
             else:
                 from stepwell.toolkit.notices import LocalTopic
 
-                self._ports[key] = LocalTopic(self.data, str(spec.get("name", name)), webhook=spec.get("webhook"))
+                webhooks = [url for url in spec.get("subscriptions", ()) if url.startswith(("http://", "https://"))]
+                self._ports[key] = LocalTopic(self.data, str(spec.get("name", name)), webhooks=webhooks)
         return self._ports[key]  # type: ignore[no-any-return]
 
     def secret(self, name: str) -> SecretHandle:

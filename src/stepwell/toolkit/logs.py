@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -32,7 +33,7 @@ LEVELS: Final[Mapping[str, int]] = {"DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR"
 _NAMES: Final = {level: name for name, level in LEVELS.items()}
 _FIRST: Final = ("timestamp", "level", "correlation_id", "function_name", "event_type", "message")
 
-_bound: ContextVar[Mapping[str, Any]] = ContextVar("stepwell_log_context", default={})
+_bound: ContextVar[Mapping[str, Any]] = ContextVar("stepwell_log_context", default=MappingProxyType({}))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 from __future__ import annotations
 
 import io
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -387,7 +388,7 @@ def check_parts(key: str, parts: Iterable[Part]) -> list[Part]:
     chosen = list(parts)
     if not 1 <= len(chosen) <= MAX_PARTS:
         raise StorageError(f"an upload is completed with 1 to {MAX_PARTS} parts; {key!r} has {len(chosen)}")
-    if any(first.number >= second.number for first, second in zip(chosen, chosen[1:], strict=False)):
+    if any(first.number >= second.number for first, second in itertools.pairwise(chosen)):
         raise StorageError(f"the parts of {key!r} are not in ascending order of their numbers")
     return chosen
 

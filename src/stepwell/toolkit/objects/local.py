@@ -230,7 +230,7 @@ class LocalBucket(Bucket):
 
     def _row(self, key: str, columns: str = _COLUMNS) -> sqlite3.Row:
         with self._index.read() as index:
-            cursor = index.execute(f"SELECT {columns} FROM objects WHERE key = ?", (key,))
+            cursor = index.execute(f"SELECT {columns} FROM objects WHERE key = ?", (key,))  # noqa: S608 (our own columns)
             cursor.row_factory = sqlite3.Row
             row = cursor.fetchone()
         if row is None:

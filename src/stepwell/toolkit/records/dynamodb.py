@@ -142,7 +142,7 @@ class DynamoTable(Table):
         return RecordPage(items, _token(last) if last else None)
 
     def batch_get(self, keys: Iterable[Key], *, attributes: Sequence[str] | None = None) -> dict[Key, Item]:
-        wanted = list({key: None for key in keys})
+        wanted = list(dict.fromkeys(keys))
         by_key = {values.split_key(key, self.schema): key for key in wanted}
         request: dict[str, Any] = {"ConsistentRead": True}
         if attributes is not None:

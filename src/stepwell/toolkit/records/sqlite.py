@@ -140,10 +140,10 @@ class SqliteTable(Table):
             where.append(f"({', '.join(order_by)}) {'<' if descending else '>'} (?, ?, ?)")
             arguments += _parse_token(after)
         direction = "DESC" if descending else "ASC"
-        statement = (
-            f"SELECT {', '.join(order_by)}, r.expires, r.body FROM {source} WHERE {' AND '.join(where)} "
-            f"ORDER BY {', '.join(f'{column} {direction}' for column in order_by)} LIMIT ?"
-        )
+        ordering = ", ".join(f"{column} {direction}" for column in order_by)
+        # Every part of the text is written in this module; values are bound.
+        columns = f"{', '.join(order_by)}, r.expires, r.body"
+        statement = f"SELECT {columns} FROM {source} WHERE {' AND '.join(where)} ORDER BY {ordering} LIMIT ?"  # noqa: S608
         with self._database.read() as connection:
             rows = connection.execute(statement, (*arguments, limit + 1)).fetchall()
         more = len(rows) > limit
@@ -171,10 +171,11 @@ class SqliteTable(Table):
     def scan(self) -> Iterator[Item]:
         last: tuple[str | bytes, str | bytes] | None = None
         while True:
-            where = "" if last is None else "WHERE (hash, range) > (?, ?)"
             with self._database.read() as connection:
                 rows = connection.execute(
-                    f"SELECT hash, range, expires, body FROM records {where} ORDER BY hash, range LIMIT 500", last or ()
+                    "SELECT hash, range, expires, body FROM records WHERE ? OR (hash, range) > (?, ?) "
+                    "ORDER BY hash, range LIMIT 500",
+                    (last is None, *(last or ("", ""))),
                 ).fetchall()
             now = int(time.time())
             yield from (values.load(body) for _, _, expires, body in rows if expires is None or expires >= now)
