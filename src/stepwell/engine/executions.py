@@ -128,9 +128,7 @@ class Executions:
             self._start(target, input, name, None)
 
     def _exists(self, resource: str, name: str) -> bool:
-        return (
-            self._journal.starting(resource, name) is not None or self._journal.status(resource, name) is not None
-        )
+        return self._journal.starting(resource, name) is not None or self._journal.status(resource, name) is not None
 
     def _start(self, target: Target, data: bytes, name: str | None, trace_header: str | None) -> tuple[str, int]:
         """Start, or find the same execution; gives its ARN and start. It is safe with the journal's next commit."""
