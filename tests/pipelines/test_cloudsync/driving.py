@@ -59,12 +59,12 @@ def definition(**substitutions: str) -> dict[str, Any]:
     """The definition as it stands in the file, with names for what the project fills in."""
     text = (PROJECT / "machine.asl.json").read_text()
     values = {
-        "max_concurrency": "5",
         "topics.gopro-sync-alerts": "arn:aws:sns:eu-test-1:111111111111:alerts",
         **substitutions,
     }
     for function in ("token-validator", "media-lister", "video-downloader"):
         values[f"functions.{function}"] = f"arn:aws:lambda:eu-test-1:111111111111:function:{function}"
+    text = text.replace('"${variables.max_concurrency}"', "5")
     for name, value in values.items():
         text = text.replace(f"${{{name}}}", value)
     return json.loads(text)

@@ -346,7 +346,7 @@ def test_f20_the_record_of_an_environment_is_what_is_deployed(name):
     machine = project.machines["gopro-sync-orchestrator"]
     assert machine.definition["TimeoutSeconds"] == record.step_functions_timeout_seconds
     concurrency = machine.definition["States"]["DownloadVideos"]["MaxConcurrency"]
-    assert concurrency == f"{{% {record.step_functions_max_concurrency} %}}"
+    assert concurrency == record.step_functions_max_concurrency
     assert machine.logging.retention == record.log_retention_days * 86_400
     assert machine.tracing is record.enable_xray
     minimums = {"token-validator": (256, 30), "media-lister": (512, 300), "video-downloader": (1024, 900)}
