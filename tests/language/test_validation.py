@@ -639,6 +639,7 @@ def test_texts_come_with_their_place() -> None:
     assert [d.line for d in validate(source.text)] == [4, 1]
     assert [d.line for d in validate(source.text.encode())] == [4, 1]
     assert [d.code for d in validate("{")] == ["INVALID_JSON_DESCRIPTION"]
+    assert [d.message for d in validate(b'{"\xff": 1}')] == ["Invalid UTF-8 at byte 2"]
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], [{}], True])

@@ -49,13 +49,15 @@ def _check_machine(visit: Visit, definition: dict[str, Any]) -> None:
 
 
 def _checked(definition: Any, kind: str, placeholders: bool, check: Any) -> list[Diagnostic]:
-    if isinstance(definition, bytes):
-        definition = definition.decode(errors="replace")
-    if isinstance(definition, str):
-        try:
+    try:
+        if isinstance(definition, bytes):
+            definition = definition.decode()
+        if isinstance(definition, str):
             definition = parse(definition)
-        except DefinitionError as error:
-            return list(error.diagnostics)
+    except UnicodeDecodeError as error:
+        return [Diagnostic("ERROR", "INVALID_JSON_DESCRIPTION", f"Invalid UTF-8 at byte {error.start}")]
+    except DefinitionError as error:
+        return list(error.diagnostics)
     value = definition.value if isinstance(definition, Source) else definition
     report = Report()
     if not isinstance(value, dict):
