@@ -140,7 +140,7 @@ def history_full(x: Execution) -> None:
 
 
 def _time_out(x: Execution) -> None:
-    x.error = TIMEOUT
+    # DescribeExecution names no error; only the event does (observed).
     x.record_last("ExecutionTimedOut", 0, "executionTimedOutEventDetails", {"error": TIMEOUT})
     x.timeout_timer = None
     _end(x, "TIMED_OUT")

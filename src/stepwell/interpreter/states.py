@@ -10,7 +10,7 @@ from stepwell.interpreter.failures import Failure, InvalidValue
 from stepwell.interpreter.frames import Phase
 from stepwell.interpreter.numbers import integer
 from stepwell.interpreter.payload import Payload, text_of
-from stepwell.language.errors import NO_CHOICE_MATCHED, QUERY_EVALUATION_ERROR, RUNTIME, StatesError
+from stepwell.language.errors import QUERY_EVALUATION_ERROR, RUNTIME, StatesError
 from stepwell.language.jsonpath import PathNotFound
 from stepwell.language.scope import Scope
 from stepwell.language.timestamps import parse_timestamp
@@ -117,9 +117,9 @@ def enter_choice(x: Execution, frame: Frame, state: ChoiceState, again: bool) ->
             break
     else:
         if state.default is None:
+            # The States Language calls this States.NoChoiceMatched; AWS fails with States.Runtime (observed).
             raise StatesError(
-                NO_CHOICE_MATCHED,
-                "Failed to transition out of the state. The state doesn't have a matching choice rule and default state.",
+                RUNTIME, "Failed to transition out of the state. The state does not point to a next state."
             )
         following, assign, template = state.default, state.assign, state.output
     if template is not None:
