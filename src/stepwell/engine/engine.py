@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from stepwell.functions.pool import FunctionPool
     from stepwell.project.project import Machine as ProjectMachine
     from stepwell.project.project import Project
+    from stepwell.tasks.aws_clients import AwsClients
     from stepwell.tasks.dispatcher import Dispatcher
     from stepwell.tasks.ports import Executions as ExecutionsPort
 
@@ -84,6 +85,7 @@ class Engine:
         self._given_functions = functions
         self._items = items
         self._dispatcher: Dispatcher | None = None
+        self._clients: AwsClients | None = None
         self._open = False
 
     @classmethod
@@ -144,7 +146,7 @@ class Engine:
         recovery = host.recovery = Recovery(host, journal, registry)
         self.machines = Machines(registry, journal, clock, lambda name: name in host.running)
         self.activities = Activities(host, registry, clock)
-        self.map_runs = MapRuns(host, journal, registry, clock, self._items)
+        self.map_runs = MapRuns(host, journal, registry, clock, self._items or self._make_items())
         self.executions = Executions(host, journal, registry, clock, recovery)
         self.callbacks = Callbacks(host)
         self.schedules = Schedules(journal, clock, self.executions)
@@ -165,17 +167,35 @@ class Engine:
 
         logs = None if self.directory is None else LogStore(self.directory / "logs")
         arns = self.arns
-        self.functions = FunctionPool(logs=logs, account=arns.account, region=arns.region, partition=arns.partition)
+        self.functions = FunctionPool(
+            logs=logs,
+            # Where the toolkit's embedded ports have their data.
+            environment={} if self.directory is None else {"STEPWELL_DATA": str(self.directory.absolute())},
+            account=arns.account,
+            region=arns.region,
+            partition=arns.partition,
+        )
         await self.functions.__aenter__()
 
     def _make_dispatcher(self) -> Dispatcher:
-        from stepwell.tasks.aws_clients import AwsClients
         from stepwell.tasks.dispatcher import Dispatcher
 
-        self._dispatcher = Dispatcher(
-            functions=self.functions, executions=Service(self), aws=AwsClients(endpoint=self._aws_endpoint)
-        )
+        self._dispatcher = Dispatcher(functions=self.functions, executions=Service(self), aws=self._aws())
         return self._dispatcher
+
+    def _make_items(self) -> ItemPort | None:
+        if self.mode != "run":
+            return None
+        from stepwell.tasks.items import Items
+
+        return Items(aws=self._aws(), data=self.directory)
+
+    def _aws(self) -> AwsClients:
+        from stepwell.tasks.aws_clients import AwsClients
+
+        if self._clients is None:
+            self._clients = AwsClients(endpoint=self._aws_endpoint, home_account=self.arns.account)
+        return self._clients
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -279,6 +299,7 @@ class Engine:
 
         for function in project.functions.values():
             self.functions.register(function)
+        self._load_topics(project)
         loaded: dict[str, Machine] = {}
         for key, declared in project.machines.items():
             check_file(declared.path, declared.definition, declared.type)
@@ -289,6 +310,16 @@ class Engine:
             for declared in project.machines.values():
                 await self._load_schedule(declared)
         return loaded
+
+    def _load_topics(self, project: Project) -> None:
+        """What the project's machines publish to its topics stays here, where its functions' notices go."""
+        if self._dispatcher is None or self.directory is None:
+            return
+        from stepwell.toolkit.environment import Resources
+
+        resources = Resources("embedded", self.directory, project.resources)
+        declared = project.resources.get("topics", {})
+        self._dispatcher.add_topics({spec["arn"]: resources.topic(name) for name, spec in declared.items()})
 
     async def _load_schedule(self, machine: ProjectMachine) -> None:
         if machine.schedule is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from stepwell.tasks.ports import Executions
 from stepwell.tasks.requests import Submitted, TaskError, TaskRequest
 from stepwell.tasks.resources import Integration, parse_integration
 from stepwell.tasks.services import Services
+from stepwell.toolkit.notices import Topic
 
 OPTIMISED_CALLS = {
     "dynamodb": frozenset({"getItem", "putItem", "updateItem", "deleteItem"}),
@@ -53,6 +55,10 @@ class Dispatcher:
         """Give the host's own service, when it could be made only after the dispatcher."""
         self.executions = executions
         self._services.executions = executions
+
+    def add_topics(self, topics: Mapping[str, Topic]) -> None:
+        """Answer `sns:publish` to these topics (by ARN) here."""
+        self._services.topics.add(topics)
 
     def detach(self) -> None:
         """The host is going down: from now on a cancelled task leaves child executions and jobs running, to be taken up again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from stepwell.tasks.aws_clients import Answer, AwsClients, Caller, CallFailed
 from stepwell.tasks.aws_models import Service, UnknownField, from_sdk, missing_members, to_sdk
 from stepwell.tasks.ports import Executions, ServiceRefusal
 from stepwell.tasks.requests import TaskError, TaskRequest
+from stepwell.tasks.topics import Topics
 from stepwell.tasks.wording import OPTIMISED, optimised_error, sdk_error, sdk_metadata
 
 BOTO_NAMES = {"elasticmapreduce": "emr"}
@@ -28,10 +29,11 @@ _SNS_ENVELOPE = 258  # bytes of PublishResponse's XML around the message id
 
 @dataclass(slots=True)
 class Services:
-    """Calls AWS services for Task states. `executions` answers for the Step Functions service itself."""
+    """Calls AWS services for Task states. `executions` answers for the Step Functions service, `topics` for a project's own topics."""
 
     aws: AwsClients | None
     executions: Executions | None
+    topics: Topics = field(default_factory=Topics)
 
     async def sdk(
         self, task: TaskRequest, package: str, action: str, arguments: dict[str, Any], phase: str
@@ -98,6 +100,9 @@ class Services:
 
     async def send(self, service: Service, operation: str, parameters: dict[str, Any], task: TaskRequest) -> Answer:
         """One call on the task's behalf. Raises CallFailed."""
+        if self.topics.owns(service.name, operation, parameters):
+            _check_required(service, operation, parameters)
+            return await self.topics.publish(parameters)
         if self.aws is None:
             raise CallFailed("SdkClientException", "This Stepwell was started without access to AWS services.", 0)
         _check_required(service, operation, parameters)
