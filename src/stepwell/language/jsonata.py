@@ -3,12 +3,12 @@
 jlens reads a dictionary given as input lazily, but converts every binding whole. So the states and the variables go
 in as one input, and the expression is wrapped:
 
-    ($states := $$.s; $total := $$.v.total; $$ := $$.u; [null].{"r": (EXPRESSION)})
+    ($states := $$.s; $total := $$.v.total; $$ := $$.u; [null].{"r": EXPRESSION})
 
 which names what the expression uses, hides the wrapper's own input behind an undefined `$$` and a null context, and
-tells "nothing" (no `r`) from null. The expression compiles alone first, so it can't close the wrapper's parentheses.
+tells "nothing" (no `r`) from null. The expression compiles alone first, so it can't close the wrapper's brackets.
 
-Limits are AWS's where it has shown them: 100 levels of depth (the wrapper takes 4 of its own), 873,782 elements, 2^22
+Limits are AWS's where it has shown them: 100 levels of depth (the wrapper takes 3 of its own), 873,782 elements, 2^22
 characters to the power that fits 6,990,256 bytes. Time is bounded by evaluation steps, which replay, not by a clock.
 """
 
@@ -37,7 +37,7 @@ MAX_STEPS = 10_000_000
 _TIMEOUT = 30.0
 """Seconds. Only for what the steps do not count, such as a pathological regular expression."""
 
-_WRAPPER_DEPTH = 4
+_WRAPPER_DEPTH = 3
 _STACK_OVERFLOW = (
     "Stack overflow error: Check for non-terminating recursive function. Consider rewriting as tail-recursive"
 )
@@ -157,7 +157,7 @@ class Expression:
             own = PARSE_WRAPPER if "parse" in self._shadowable else ""
             hidden = "$eval := $$.u;" if "eval" in self._shadowable else ""
             bound = "".join(f"${name} := $$.v.`{name}`;" for name in names)
-            value = f"({self.text})" if want == "r" else f"$type(({self.text}))"
+            value = self.text if want == "r" else f"$type({self.text})"
             text = f'($states := $$.s;{own}{hidden}{bound}$$ := $$.u;[null].{{"{want}": {value}}})'
             compiled = self._variants[key] = _compile(text, self.text)
             for name, function in PURE.items():
@@ -201,8 +201,8 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     at = 0
     while at < len(text):
-        match = _TOKEN.match(text, at)
-        assert match is not None and match.lastgroup is not None  # noqa: S101 - the last alternative takes anything
+        match = _TOKEN.match(text, at)  # always: the last alternative takes any character
+        assert match is not None and match.lastgroup is not None
         kind, token = match.lastgroup, match[0]
         if kind == "regex" and found and (found[-1][0] not in ("operator", "newer") or found[-1][1] in ")]}"):
             kind, token = "operator", "/"

@@ -120,7 +120,7 @@ def _parse(*given: Any) -> Any:
 PURE: dict[str, Callable[..., Any]] = {"partition": _partition, "range": _range, "hash": _hash, "parseJson": _parse}
 """The functions that need no random numbers. `$parse` is PARSE_WRAPPER over `$parseJson`."""
 
-PARSE_WRAPPER = "$parse := function($text, $more) { $parseJson($text, $more).value };"
+PARSE_WRAPPER = "$parse := function($text) { $parseJson($text).value };"
 
 
 def random_functions(source: RandomSource | None) -> dict[str, Callable[..., Any]]:
