@@ -315,11 +315,19 @@ class Engine:
         """What the project's machines publish to its topics stays here, where its functions' notices go."""
         if self._dispatcher is None or self.directory is None:
             return
-        from stepwell.toolkit.environment import Resources
+        from stepwell.toolkit.notices import LocalTopic
 
-        resources = Resources("embedded", self.directory, project.resources)
-        declared = project.resources.get("topics", {})
-        self._dispatcher.add_topics({spec["arn"]: resources.topic(name) for name, spec in declared.items()})
+        self._dispatcher.add_topics(
+            {
+                spec["arn"]: LocalTopic(
+                    self.directory,
+                    spec["name"],
+                    webhooks=[url for url in spec.get("subscriptions", ()) if url.startswith(("http://", "https://"))],
+                    logged=False,
+                )
+                for spec in project.resources.get("topics", {}).values()
+            }
+        )
 
     async def _load_schedule(self, machine: ProjectMachine) -> None:
         if machine.schedule is None:

@@ -131,6 +131,7 @@ class Journal:
         self._held = False
         self._settling = False
         self._syncing = False
+        self._checkpointing = False
         self._since_checkpoint = 0
         self._background: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -143,11 +144,10 @@ class Journal:
         try:
             self._connection = self._connect()
             self._migrate()
+            self._last_id: int = self._read("SELECT max(id) FROM executions")[0][0] or 0
         except BaseException:
             self._release_lock()
             raise
-        row = self._connection.execute("SELECT max(id) FROM executions").fetchone()
-        self._last_id: int = row[0] or 0
 
     # -- opening and closing
 
@@ -378,8 +378,10 @@ class Journal:
                 self._unsynced.append(batch)
             else:
                 self._settle(batch)
-        if self._since_checkpoint > CHECKPOINT_BYTES:
-            self._checkpoint_soon()
+        if self._since_checkpoint > CHECKPOINT_BYTES and self.directory is not None and not self._checkpointing:
+            self._checkpointing = True
+            self._since_checkpoint = 0
+            self._spawn(self._checkpoint(self.directory / FILE))
 
     def _write(self, batch: Batch) -> None:
         execute = self._connection.execute
@@ -487,22 +489,20 @@ class Journal:
         finally:
             self._syncing = False
 
-    def _checkpoint_soon(self) -> None:
-        self._since_checkpoint = 0
-        if self.directory is not None:
-            self._spawn(self._checkpoint(self.directory / FILE))
-
     async def _checkpoint(self, path: Path) -> None:
         loop = asyncio.get_running_loop()
+        commits = self.commits
         try:
-            complete = await loop.run_in_executor(None, _checkpoint_file, path)
-            if not complete:
-                # Writes went on meanwhile. The little that is left is copied while the next batch waits, or the log grows forever.
+            await loop.run_in_executor(None, _checkpoint_file, path)
+            if self.commits != commits:
+                # SQLite begins the log anew only when all of it was copied: the little that came meanwhile is copied
+                # while the next batch waits.
                 self._held = True
                 await loop.run_in_executor(None, _checkpoint_file, path)
         except sqlite3.Error as error:
             log.warning("the journal's checkpoint failed and is tried again later: %s", error)
         finally:
+            self._checkpointing = False
             if self._held:
                 self._held = False
                 self.flush()
@@ -666,12 +666,11 @@ _LIST_COLUMNS = ", ".join(
 )
 
 
-def _checkpoint_file(path: Path) -> bool:
-    """Copy the log into the database on a connection of its own; whether everything was copied."""
+def _checkpoint_file(path: Path) -> None:
+    """Copy the log into the database on a connection of its own."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
-        busy, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        return not busy and pages == copied
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     finally:
         connection.close()

@@ -14,7 +14,7 @@ from stepwell.tasks.ports import ServiceRefusal
 if TYPE_CHECKING:
     from stepwell.engine.engine import Engine
 
-__all__ = ["Service"]
+__all__ = ["Service", "is_attempt"]
 
 Parameters = dict[str, Any]
 
@@ -59,14 +59,15 @@ async def _start(engine: Engine, p: Parameters) -> Parameters:
     except ExecutionAlreadyExists as error:
         # A task that is carried out again after a crash finds what it started, also if that has ended already. Its
         # name is made of the attempt's id (a version 5 UUID); a name the user gave is refused, as on AWS.
-        if name is None or not _is_attempt(name):
+        if name is None or not is_attempt(name):
             raise
         record = engine.executions.describe(error.subject)
         return {"executionArn": record.execution_arn, "startDate": record.start_date}
     return _wire(started)
 
 
-def _is_attempt(name: str) -> bool:
+def is_attempt(name: str) -> bool:
+    """Whether an execution's name was made of an attempt's id."""
     try:
         return uuid.UUID(name).version == 5
     except ValueError:
