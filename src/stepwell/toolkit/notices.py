@@ -76,14 +76,18 @@ class Topic(ABC):
 
 
 class LocalTopic(Topic):
-    """Log, outbox and webhooks. A notice is published once it is in the outbox; a webhook that fails is logged."""
+    """Log, outbox and webhooks. A notice is published once it is in the outbox; a webhook that fails is logged.
 
-    def __init__(self, data: Path, name: str, *, webhooks: Sequence[str] = ()) -> None:
+    `logged` False leaves out the log line of each notice: for a host, whose standard output is not a function's log.
+    """
+
+    def __init__(self, data: Path, name: str, *, webhooks: Sequence[str] = (), logged: bool = True) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"topic name {name!r} must consist of letters, digits, '-' and '_'")
         self.name = name
         self.path = data / "notices" / f"{name}.jsonl"
         self._webhooks = tuple(webhooks)
+        self._logged = logged
 
     def notices(self) -> Iterator[Notice]:
         """Everything published so far, oldest first. A line that a killed process left unfinished was never published."""
@@ -104,9 +108,10 @@ class LocalTopic(Topic):
             self._append(orjson.dumps(asdict(notice)) + b"\n")
         except OSError as error:
             raise StorageError(f"a notice could not be written to {self.path}: {error.strerror}") from error
-        log.info(
-            "notice published", event_type="notice", topic=self.name, subject=subject, message_id=notice.message_id
-        )
+        if self._logged:
+            log.info(
+                "notice published", event_type="notice", topic=self.name, subject=subject, message_id=notice.message_id
+            )
         for webhook in self._webhooks:
             self._post(webhook, notice)
         return notice.message_id
