@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import httpx
 
 from stepwell.toolkit import http
+
+# A line for every request says nothing that the pipeline's own lines do not.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def client(base_url: str = "", **options: Any) -> httpx.Client:
