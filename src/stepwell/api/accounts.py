@@ -25,6 +25,13 @@ class Accounts:
         self._open = open_engine
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
+        self._greet: Callable[[Engine], None] = lambda engine: None
+
+    def greet(self, welcome: Callable[[Engine], None]) -> None:
+        """Call `welcome` with every engine, those of now and those to come."""
+        self._greet = welcome
+        for engine in self._engines.values():
+            welcome(engine)
 
     def all(self) -> list[Engine]:
         return list(self._engines.values())
@@ -51,6 +58,7 @@ class Accounts:
                     engine = await self._open(account)
                     self._stack.push_async_exit(engine)
                     self._engines[account] = engine
+                    self._greet(engine)
         return engine
 
     async def close(self) -> None:

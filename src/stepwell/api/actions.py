@@ -18,6 +18,8 @@ from stepwell.engine.engine import Engine
 from stepwell.engine.errors import ApiError
 from stepwell.engine.records import AliasRecord, Page
 from stepwell.interpreter import tokens
+from stepwell.language.diagnostics import errors_of
+from stepwell.language.validation import validate
 
 Parameters = dict[str, Any]
 Handler = Callable[[Engine, Parameters], Awaitable[bytes]]
@@ -25,6 +27,8 @@ Handler = Callable[[Engine, Parameters], Awaitable[bytes]]
 EMPTY = b"{}"
 DEFAULT_PAGE = 100
 """Items of a page when maxResults is 0 or absent."""
+
+MAX_DIAGNOSTICS = 100
 
 _encode = msgspec.json.Encoder().encode
 
@@ -309,6 +313,23 @@ async def send_task_heartbeat(engine: Engine, p: Parameters) -> bytes:
     return EMPTY
 
 
+# -- definitions ---------------------------------------------------------------------------------------------------------------
+
+
+async def validate_state_machine_definition(engine: Engine, p: Parameters) -> bytes:
+    wanted = ("ERROR",) if (p.get("severity") or "ERROR") == "ERROR" else ("ERROR", "WARNING")
+    findings = validate(p["definition"], kind=p.get("type") or "STANDARD")
+    shown = [finding for finding in findings if finding.severity in wanted]
+    most = p.get("maxResults") or MAX_DIAGNOSTICS
+    return _encode(
+        {
+            "result": "FAIL" if errors_of(findings) else "OK",
+            "diagnostics": [finding.as_wire() for finding in shown[:most]],
+            "truncated": len(shown) > most,
+        }
+    )
+
+
 def _execution_of(token: str) -> str:
     try:
         return tokens.decode(token).execution_arn
@@ -354,6 +375,7 @@ ACTIONS: dict[str, tuple[Handler, str | None]] = {
     "UpdateMapRun": (update_map_run, "mapRunArn"),
     "UpdateStateMachine": (update_state_machine, "stateMachineArn"),
     "UpdateStateMachineAlias": (update_state_machine_alias, "stateMachineAliasArn"),
+    "ValidateStateMachineDefinition": (validate_state_machine_definition, None),
 }
 """Handler, and the field whose ARN (or token) says which account's engine is meant (None: the caller's)."""
 

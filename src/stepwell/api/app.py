@@ -12,6 +12,7 @@ from stepwell.api.actions import Actions
 from stepwell.api.auth import Authenticator
 from stepwell.api.guard import Guard
 from stepwell.api.metrics import CONTENT_TYPE_LATEST, Metrics
+from stepwell.api.nested import AccountsService
 from stepwell.api.protocol import Receive, Scope, Send, StepFunctionsProtocol, answer
 from stepwell.engine.engine import Engine
 
@@ -69,4 +70,7 @@ def create_app(
     accounts = Accounts(engine, account, open_account)
     metrics = Metrics()
     guard = Guard(allowed_hosts) if authenticator is None else None
-    return Application(StepFunctionsProtocol(Actions(accounts), guard, authenticator, metrics), metrics, accounts)
+    actions = Actions(accounts)
+    service = AccountsService(actions)
+    accounts.greet(lambda opened: opened.bind(service))
+    return Application(StepFunctionsProtocol(actions, guard, authenticator, metrics), metrics, accounts)

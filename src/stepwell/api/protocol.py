@@ -253,7 +253,7 @@ class StepFunctionsProtocol:
     async def _poll(self, action: str, parameters: dict[str, Any], key: str, receive: Receive) -> bytes:
         """A long poll ends when its client goes away: a task must not be handed to nobody."""
         poll = asyncio.create_task(self.actions.run(action, parameters, key))
-        gone = asyncio.ensure_future(receive())
+        gone = asyncio.create_task(_disconnected(receive))
         self._polling.add(poll)
         try:
             await asyncio.wait((poll, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -266,6 +266,11 @@ class StepFunctionsProtocol:
         finally:
             self._polling.discard(poll)
             gone.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def parse(body: bytes) -> dict[str, Any]:

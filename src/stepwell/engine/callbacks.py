@@ -28,6 +28,7 @@ class Callbacks:
 
     async def succeed(self, task_token: str, output: str | bytes) -> None:
         """SendTaskSuccess. Raises InvalidOutput too: not JSON, or more than 262,144 bytes."""
+        live, token = await self._find(task_token)
         data = output.encode() if isinstance(output, str) else output
         if len(data) > PAYLOAD_LIMIT:
             raise InvalidOutput(f"The output is longer than {PAYLOAD_LIMIT} bytes")
@@ -35,7 +36,6 @@ class Callbacks:
             orjson.loads(data)
         except orjson.JSONDecodeError:
             raise InvalidOutput(data.decode(errors="replace")) from None
-        live, token = await self._find(task_token)
         at, seed = self._host.at(live), self._host.seed()
         self._host.handle(live, events.TaskSucceeded(at, seed, token.command, data, token.nonce))
         await self._acknowledged(live)
