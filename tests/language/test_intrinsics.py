@@ -228,6 +228,14 @@ def test_nesting() -> None:
     assert run("States.Array(" * 11 + ")" * 11) == eval("[" * 11 + "]" * 11)
 
 
+def test_a_value_nested_too_deep_is_refused() -> None:
+    deep: Any = 1
+    for _ in range(900):
+        deep = [deep]
+    with pytest.raises(StatesError, match=r"Invalid arguments in States\.Format"):
+        run("States.Format('{}', $.deep)", {"deep": deep})
+
+
 def test_there_are_eighteen() -> None:
     assert len(FUNCTIONS) == 18
 

@@ -47,6 +47,15 @@ def test_json_equal(left: Any, right: Any, equal: bool) -> None:
     assert json_equal(right, left) is equal
 
 
+def test_json_equal_of_deep_values() -> None:
+    left: Any = 1
+    right: Any = 1.0
+    for _ in range(5000):
+        left, right = [{"a": left}], [{"a": right}]
+    assert json_equal(left, right)
+    assert not json_equal(left, [right])
+
+
 def test_json_text() -> None:
     assert to_json({"b": [1, "é"], "a": None}) == '{"b":[1,"é"],"a":null}'
     assert to_json(2**70) == str(2**70)

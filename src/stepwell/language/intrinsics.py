@@ -66,18 +66,24 @@ def _compile_call(call: Call, text: str) -> Evaluator:
         (only,) = arguments
 
         def evaluate_one(scope: Scope) -> Any:
+            value = only(scope)
             try:
-                return function(only(scope))
+                return function(value)
             except _Invalid as error:
                 _refuse(call, error)
+            except RecursionError:  # a value nested deeper than Python's stack
+                _refuse(call, _Invalid())
 
         return evaluate_one
 
     def evaluate(scope: Scope) -> Any:
+        values = [argument(scope) for argument in arguments]
         try:
-            return function(*[argument(scope) for argument in arguments])
+            return function(*values)
         except _Invalid as error:
             _refuse(call, error)
+        except RecursionError:
+            _refuse(call, _Invalid())
 
     return evaluate
 

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 
 from stepwell.language.errors import REFERENCE_PATH_CONFLICT, RUNTIME, StatesError
 from stepwell.language.jsonpath_query import compile_steps, is_definite
-from stepwell.language.jsonpath_syntax import Names, PathSyntaxError, Step, parse_path
+from stepwell.language.jsonpath_syntax import PathSyntaxError, parse_path
+from stepwell.language.jsonpath_tree import Names, Step
 from stepwell.language.scope import Evaluator, Scope
 from stepwell.language.values import MISSING, to_json
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stepwell.language.jsonpath_functions import FUNCTIONS, FunctionError
-from stepwell.language.jsonpath_syntax import (
+from stepwell.language.jsonpath_syntax import PathSyntaxError
+from stepwell.language.jsonpath_tree import (
     Call,
     Comparison,
     Exists,
@@ -20,7 +21,6 @@ from stepwell.language.jsonpath_syntax import (
     Names,
     Not,
     Operand,
-    PathSyntaxError,
     Pattern,
     Scan,
     Slice,

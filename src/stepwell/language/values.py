@@ -48,13 +48,24 @@ _TYPE_NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", in
 
 def json_equal(left: Any, right: Any) -> bool:
     """Equality of JSON values: 1 equals 1.0, true does not equal 1, the order of keys does not matter."""
-    if type(left) is type(right):
-        if type(left) is list:
-            return len(left) == len(right) and all(map(json_equal, left, right))
-        if type(left) is dict:
-            return left.keys() == right.keys() and all(json_equal(item, right[key]) for key, item in left.items())
-        return bool(left == right)
-    return is_number(left) and is_number(right) and left == right
+    pending = [(left, right)]
+    while pending:  # not recursive: a payload may nest deeper than Python's stack
+        left, right = pending.pop()
+        kind = type(left)
+        if kind is not type(right):
+            if not (is_number(left) and is_number(right) and left == right):
+                return False
+        elif kind is list:
+            if len(left) != len(right):
+                return False
+            pending.extend(zip(left, right, strict=True))
+        elif kind is dict:
+            if left.keys() != right.keys():
+                return False
+            pending.extend((item, right[key]) for key, item in left.items())
+        elif left != right:
+            return False
+    return True
 
 
 def double_text(number: float) -> str:
