@@ -397,7 +397,7 @@ def main() -> None:
             totals[f"skipped: {reason}"] += 1
             continue
         except Exception as error:
-            result = {level: False for level in levels} | {"diff": [f"{type(error).__name__}: {error}"], "error": None}
+            result = dict.fromkeys(levels, False) | {"diff": [f"{type(error).__name__}: {error}"], "error": None}
             if len(sys.argv) > 1:
                 raise
         totals["cases"] += 1
