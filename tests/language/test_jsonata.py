@@ -358,6 +358,12 @@ def test_the_context_is_only_made_when_read() -> None:
             compile_expression(text).evaluate_in(scope)
 
 
+@pytest.mark.parametrize("text", ["$now()", "$millis()", "$random()", "$uuid()"])
+def test_no_clock_and_no_randomness_of_its_own(text: str) -> None:
+    with pytest.raises(JsonataError):
+        compile_expression(text).evaluate_in(Scope())
+
+
 def test_what_an_expression_reads() -> None:
     expression = compile_expression(f"($x := $a; $map({I}.l, function($y) {{ $y + $x + $b + $sum([1]) }}))")
     assert expression.variables == {"a", "b"}

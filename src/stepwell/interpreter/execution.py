@@ -383,6 +383,7 @@ class Execution:
             variables=frame.variables,
             random=self._random if self._random is not None else self.random,
             states=states,
+            now=self.at,
         )
 
     # -- frames

@@ -131,6 +131,8 @@ class Expression:
         return UNDEFINED
 
     def _run(self, compiled: jlens.Expression, scope: Scope, states: Mapping[str, Any]) -> Any:
+        if self._now and scope.now is None:
+            raise JsonataError(None, "The time is not known here")
         try:
             return compiled.evaluate(
                 {"s": states, "v": scope.variables},
