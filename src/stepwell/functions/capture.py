@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from stepwell.functions import wire
 from stepwell.functions.logs import LogRecord, level_name, timestamp
 from stepwell.functions.spec import Call
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _decode = msgspec.json.Decoder().decode
 
 
@@ -19,36 +21,56 @@ def record_of(line: bytes, function: str, call: Call | None) -> LogRecord:
 
     A marked line is a Python log record, a line that is a JSON object a structured record by another logger, anything else text.
     """
-    moment = time.time()
-    level, message, logger, fields = "INFO", "", None, {}
-    if line.startswith(wire.RECORD_MARK):
-        entry = _object(line[1:])
-        if entry is not None:
-            moment = entry["time"]
-            level, message, logger, fields = (
-                level_name(entry["level"]),
-                entry["message"],
-                entry["logger"],
-                entry["fields"],
-            )
-        else:
-            message = _text(line[1:])
+    if line.startswith(wire.RECORD_MARK) and (entry := _object(line[1:])) is not None:
+        record = LogRecord(
+            time=timestamp(entry["time"]),
+            level=level_name(entry["level"]),
+            message=entry["message"],
+            function=function,
+            logger=entry["logger"],
+            fields=entry["fields"],
+        )
     elif line.startswith(b"{") and (entry := _object(line)) is not None:
-        level = level_name(entry.pop("level", "INFO"))
-        message = str(entry.pop("message", ""))
-        fields = entry
+        record = _structured(entry, function)
     else:
-        message = _text(line)
-    record = LogRecord(
-        time=timestamp(moment), level=level, message=message, function=function, logger=logger, fields=fields
-    )
+        text = line.lstrip(wire.RECORD_MARK).decode("utf-8", "replace").rstrip("\r")
+        record = LogRecord(time=timestamp(time.time()), level="INFO", message=text, function=function)
     if call is not None:
         record.request_id = call.request_id
         record.execution = call.execution
-        record.correlation_id = call.correlation_id
         record.state = call.state
         record.attempt = call.attempt
+        if call.correlation_id is not None:
+            record.correlation_id = call.correlation_id
+        elif record.correlation_id is None and call.execution is not None:
+            record.correlation_id = _execution_name(call.execution)
     return record
+
+
+def _structured(entry: dict[str, Any], function: str) -> LogRecord:
+    """A line of a JSON logger. What the record has a place for moves there, under the names that loggers commonly use."""
+    moment = entry.pop("timestamp", None)
+    if not (isinstance(moment, str) and _TIME.fullmatch(moment)):
+        moment = timestamp(time.time())
+    if entry.get("function_name") in (None, function):
+        entry.pop("function_name", None)
+    correlation = entry.pop("correlation_id", None)
+    logger = entry.pop("logger", None)
+    return LogRecord(
+        time=moment,
+        level=level_name(entry.pop("level", "INFO")),
+        message=str(entry.pop("message", "")),
+        function=function,
+        correlation_id=None if correlation is None else str(correlation),
+        logger=None if logger is None else str(logger),
+        fields={name: value for name, value in entry.items() if value is not None},
+    )
+
+
+def _execution_name(arn: str) -> str:
+    """An execution's name: the usual correlation id. Express executions have a further part behind it."""
+    parts = arn.split(":")
+    return parts[7] if len(parts) > 7 else parts[-1]
 
 
 def tail_line(record: LogRecord, line: bytes) -> bytes:
@@ -66,7 +88,3 @@ def _object(line: bytes) -> dict[str, Any] | None:
     except msgspec.DecodeError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace").rstrip("\r")

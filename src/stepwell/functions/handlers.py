@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any
 
 
-class HandlerError(Exception):
-    """A handler that cannot be loaded. `error_type` and the message are Lambda's, plus a word on the remedy."""
+class RuntimeFault(Exception):
+    """A failure around the function, not of it. `error_type` and the message are those of Lambda's Python runtime."""
 
     def __init__(self, error_type: str, message: str, trace: list[str] | None = None) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ def split_handler(handler: str) -> tuple[str, str]:
         module, _, name = handler.rpartition(".")
     module = module.replace("/", ".")
     if not module or not name:
-        raise HandlerError(
+        raise RuntimeFault(
             "Runtime.MalformedHandlerName",
             f"Bad handler '{handler}': not enough values to unpack (expected 2, got 1)",
         )
@@ -34,24 +34,24 @@ def split_handler(handler: str) -> tuple[str, str]:
 
 
 def load_handler(handler: str) -> Callable[[Any, Any], Any]:
-    """Import a handler. Raises HandlerError; whatever else the module raises while it is imported passes through."""
+    """Import a handler. Raises RuntimeFault; whatever else the module raises while it is imported passes through."""
     module_name, name = split_handler(handler)
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise HandlerError("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {error}") from error
+        raise RuntimeFault("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {error}") from error
     except SyntaxError as error:
         trace = [f'  File "{error.filename}" Line {error.lineno}\n    {(error.text or "").rstrip()}']
-        raise HandlerError(
+        raise RuntimeFault(
             "Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {error}", trace
         ) from error
     target: Any = module
     for part in name.split("."):
         target = getattr(target, part, None)
         if target is None:
-            raise HandlerError("Runtime.HandlerNotFound", f"Handler '{name}' missing on module '{module_name}'")
+            raise RuntimeFault("Runtime.HandlerNotFound", f"Handler '{name}' missing on module '{module_name}'")
     if not callable(target):
-        raise HandlerError("Runtime.HandlerNotFound", f"Handler '{name}' on module '{module_name}' is not a function")
+        raise RuntimeFault("Runtime.HandlerNotFound", f"Handler '{name}' on module '{module_name}' is not a function")
     result: Callable[[Any, Any], Any] = target
     return result
 
@@ -81,7 +81,7 @@ def stack_trace(trace: TracebackType | None, skip: frozenset[str], code: str | N
 
 def describe(error: BaseException, skip: frozenset[str], code: str | None, root: str | None) -> dict[str, Any]:
     """An exception as ``{"errorType", "errorMessage", "stackTrace"}``."""
-    if isinstance(error, HandlerError):
+    if isinstance(error, RuntimeFault):
         return {"errorType": error.error_type, "errorMessage": str(error), "stackTrace": error.trace}
     try:
         message = str(error)

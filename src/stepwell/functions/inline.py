@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, thread
 from typing import Any, TextIO
 
 import msgspec
@@ -20,7 +20,7 @@ from stepwell.functions.context import Context
 from stepwell.functions.process import Answer
 from stepwell.functions.spec import Call, FunctionError, FunctionSpec
 
-_OWN_FILES = frozenset({__file__, handlers.__file__, typed.__file__})
+_OWN_FILES = frozenset({__file__, handlers.__file__, typed.__file__, thread.__file__})
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -124,7 +124,7 @@ class InlineFunction:
                 result = await result
         body = codec.encode(result)
         if len(body) > typed.RESULT_LIMIT:
-            raise handlers.HandlerError(
+            raise handlers.RuntimeFault(
                 "Function.ResponseSizeTooLarge",
                 f"Response payload size ({len(body)} bytes) exceeded maximum allowed payload size "
                 f"({typed.RESULT_LIMIT} bytes).",

@@ -78,7 +78,7 @@ class LogStore:
         line = self._encoder.encode(record) + b"\n"
         if self._file is None or self._size + len(line) > self.max_bytes:
             self._rotate(len(line))
-        assert self._file is not None  # noqa: S101
+        assert self._file is not None
         self._size += len(line)
         rest = line
         while rest:

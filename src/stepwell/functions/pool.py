@@ -52,6 +52,10 @@ class _Lane:
         self.waiting: deque[asyncio.Future[WorkerProcess | None]] = deque()
         self.inline: InlineFunction | None = None
 
+    @property
+    def is_inline(self) -> bool:
+        return self.spec.inline or not isinstance(self.spec.handler, str)
+
 
 class FunctionPool:
     """Runs functions: each in its own warm worker processes, or inline.
@@ -94,6 +98,8 @@ class FunctionPool:
         """Every process that has not been reaped yet."""
         self._workers: set[WorkerProcess] = set()
         """Those that count against `max_workers`: all but the ones on their way out."""
+        self._granted: set[asyncio.Future[WorkerProcess | None]] = set()
+        """Calls that were let go ahead to start a worker and have not begun yet."""
         self._busy: set[WorkerProcess] = set()
         self._starved: dict[str, _Lane] = {}
         """Lanes whose calls wait only for the pool's bound, in the order they began to."""
@@ -134,6 +140,7 @@ class FunctionPool:
     def unregister(self, function: str) -> None:
         """Remove a function; calls in progress finish. Raises UnknownFunction."""
         lane = self._lanes.pop(self.resolve(function).key)
+        self._starved.pop(lane.spec.key, None)
         self._retire(lane)
         while lane.waiting:
             waiter = lane.waiting.popleft()
@@ -172,7 +179,7 @@ class FunctionPool:
         lane = self._lane(function)
         self._in_progress += 1
         try:
-            if lane.spec.inline or not isinstance(lane.spec.handler, str):
+            if lane.is_inline:
                 return await self._invoke_inline(lane, payload, call, wait)
             return await self._invoke_worker(lane, payload, call, wait)
         finally:
@@ -257,7 +264,7 @@ class FunctionPool:
     async def warm(self, function: str, workers: int = 1) -> None:
         """Have at least so many idle workers ready, as far as the limits allow. Failures to start show at the next call."""
         lane = self._lane(function)
-        if lane.spec.inline or not isinstance(lane.spec.handler, str):
+        if lane.is_inline:
             return
         started: list[Coroutine[Any, Any, None]] = []
         while len(lane.idle) + len(started) < workers and self._has_room(lane):
@@ -294,7 +301,7 @@ class FunctionPool:
         """Whether one more worker may start; an idle worker of another function gives way."""
         if lane.running >= lane.spec.concurrency:
             return False
-        if len(self._workers) < self._max_workers:
+        if len(self._workers) + len(self._granted) < self._max_workers:
             return True
         others = [other for other in self._lanes.values() if other.idle]
         if not others:
@@ -323,29 +330,35 @@ class FunctionPool:
         waiter: asyncio.Future[WorkerProcess | None] = asyncio.get_running_loop().create_future()
         lane.waiting.append(waiter)
         try:
-            return await waiter
+            worker = await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._give_back(lane, waiter.result())  # It was just granted.
+                self._granted.discard(waiter)
+                self._give_back(lane, waiter.result())
             raise
+        self._granted.discard(waiter)
+        return worker
 
     def _give_back(self, lane: _Lane, worker: WorkerProcess | None) -> None:
         """A call is over: its worker serves the next in line, or rests, or is let go."""
         lane.running -= 1
         if worker is not None:
             self._busy.discard(worker)
-            if worker.alive and worker.spec is lane.spec and not self._closed and lane.spec.key in self._lanes:
+            current = self._lanes.get(lane.spec.key) is lane and worker.spec is lane.spec
+            # A function that the pool's bound keeps from running at all gets this worker's place.
+            yields = any(other.running == 0 for other in self._starved.values() if other is not lane)
+            if worker.alive and current and not self._closed and not yields:
                 worker.idle_since = asyncio.get_running_loop().time()
                 lane.idle.append(worker)
             else:
                 self._dismiss(worker)
-        self._serve(lane)
         for starved in list(self._starved.values()):
             self._serve(starved)
+        self._serve(lane)
 
     def _serve(self, lane: _Lane) -> None:
         """Let those in line go ahead, as far as there are workers or room."""
-        inline = lane.spec.inline or not isinstance(lane.spec.handler, str)
+        served = False
         while lane.waiting:
             if lane.waiting[0].done():
                 lane.waiting.popleft()
@@ -353,11 +366,20 @@ class FunctionPool:
                 worker = lane.idle.pop()
                 if worker.alive:
                     lane.running += 1
+                    served = True
                     lane.waiting.popleft().set_result(worker)
-            elif lane.running < lane.spec.concurrency and (inline or self._has_room(lane)):
+            elif lane.running < lane.spec.concurrency and (lane.is_inline or self._has_room(lane)):
                 lane.running += 1
-                lane.waiting.popleft().set_result(None)
+                served = True
+                waiter = lane.waiting.popleft()
+                if not lane.is_inline:
+                    self._granted.add(waiter)
+                waiter.set_result(None)
             else:
+                if lane.running < lane.spec.concurrency:
+                    if served:  # Behind the others: each in its turn.
+                        self._starved.pop(lane.spec.key, None)
+                    self._starved[lane.spec.key] = lane
                 return
         self._starved.pop(lane.spec.key, None)
 

@@ -16,6 +16,8 @@ from decimal import Decimal
 from functools import wraps
 from typing import Any
 
+from stepwell.functions.handlers import RuntimeFault
+
 RESULT_LIMIT = 6 * 1024 * 1024 + 100
 """Bytes of a synchronous response, by Lambda's own error text: 6,291,556."""
 
@@ -24,12 +26,18 @@ class InvalidEvent(ValueError):
     """The event does not fit the function's annotation. The message names the place by a JSON pointer."""
 
 
-class EventSyntaxError(ValueError):
-    """The event is not JSON (Lambda's Runtime.UnmarshalError)."""
+class EventSyntaxError(RuntimeFault):
+    """The event is not JSON."""
+
+    def __init__(self, reason: object) -> None:
+        super().__init__("Runtime.UnmarshalError", f"Unable to unmarshal input: {reason}")
 
 
-class ResultError(TypeError):
-    """The result cannot be written as JSON (Lambda's Runtime.MarshalError)."""
+class ResultError(RuntimeFault):
+    """The result cannot be written as JSON."""
+
+    def __init__(self, reason: object) -> None:
+        super().__init__("Runtime.MarshalError", f"Unable to marshal response: {reason}")
 
 
 Decode = Callable[[bytes], Any]
@@ -80,7 +88,10 @@ def lambda_handler(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], 
         result = function(convert(event), context)
         if hasattr(result, "__await__"):
             result = _runner().run(_await(result))
-        return plain(result)
+        try:
+            return plain(result)
+        except ResultError:
+            return result  # Lambda's runtime says in its own words why it cannot be marshalled.
 
     return handler
 
@@ -116,7 +127,7 @@ def _load(payload: bytes) -> Any:
     try:
         return json.loads(payload)
     except ValueError as error:
-        raise EventSyntaxError(f"Unable to unmarshal input: {error}") from None
+        raise EventSyntaxError(error) from None
 
 
 def _decimal(value: Any) -> Any:
@@ -142,7 +153,7 @@ def _dump(value: Any, default: Convert) -> bytes:
     try:
         return json.dumps(value, default=default, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ResultError(f"Unable to marshal response: {error}") from None
+        raise ResultError(error) from None
 
 
 def _dump_strictly(value: Any) -> bytes:
@@ -261,7 +272,7 @@ def _msgspec_codec(hint: Any) -> tuple[Decode, Convert]:
         except msgspec.ValidationError as error:
             raise InvalidEvent(_at_pointer(str(error))) from None
         except msgspec.DecodeError as error:
-            raise EventSyntaxError(f"Unable to unmarshal input: {error}") from None
+            raise EventSyntaxError(error) from None
 
     def convert(value: Any) -> Any:
         try:
@@ -276,7 +287,7 @@ def _decode_hook(kind: type, value: Any) -> Any:
     """Pydantic models inside msgspec types."""
     if _is_model(kind):
         return kind.model_validate(value)  # type: ignore[attr-defined]
-    raise NotImplementedError(f"events cannot be decoded to {kind!r}")
+    raise InvalidAnnotation(f"events cannot be decoded to {kind!r}")
 
 
 def _model_codec(model: Any) -> tuple[Decode, Convert]:
@@ -332,14 +343,35 @@ def _result_codec(hint: Any) -> tuple[Encode, Convert]:
 
     def encode(value: Any) -> bytes:
         try:
+            _complete(value)
             return encoder.encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ResultError(f"Unable to marshal response: {error}") from None
+            raise ResultError(error) from None
 
     def plain(value: Any) -> Any:
         return json.loads(encode(value))
 
     return encode, plain
+
+
+def _complete(value: Any) -> None:
+    """Put defaults into decoded dataclasses: msgspec leaves them to the class, and then does not encode them."""
+    if isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            _complete(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _complete(item)
+    elif hasattr(type(value), "__dataclass_fields__"):
+        members = getattr(value, "__dict__", None)
+        for name in type(value).__dataclass_fields__:
+            item = getattr(value, name, None)
+            if members is not None:
+                members.setdefault(name, item)
+            _complete(item)
+    elif hasattr(type(value), "__struct_fields__"):
+        for name in type(value).__struct_fields__:
+            _complete(getattr(value, name))
 
 
 def _plain_value(value: Any) -> Any:

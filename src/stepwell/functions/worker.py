@@ -142,7 +142,7 @@ class Worker:
             result = typed.run_awaitable(result)
         body = codec.encode(result)
         if len(body) > typed.RESULT_LIMIT:
-            raise handlers.HandlerError(
+            raise handlers.RuntimeFault(
                 "Function.ResponseSizeTooLarge",
                 f"Response payload size ({len(body)} bytes) exceeded maximum allowed payload size "
                 f"({typed.RESULT_LIMIT} bytes).",
