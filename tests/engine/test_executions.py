@@ -123,13 +123,13 @@ async def test_bad_input_is_refused(engine: Engine) -> None:
 
 async def test_unknown_things_have_aws_texts(engine: Engine) -> None:
     arn = "arn:aws:states:us-east-1:123456789012:stateMachine:nope"
-    with pytest.raises(StateMachineDoesNotExist, match="^State Machine Does Not Exist: 'arn:.*nope'$"):
+    with pytest.raises(StateMachineDoesNotExist, match=r"^State Machine Does Not Exist: 'arn:.*nope'$"):
         await engine.executions.start(arn)
-    with pytest.raises(InvalidArn, match="^Invalid Arn: 'Invalid ARN prefix: bad'$"):
+    with pytest.raises(InvalidArn, match=r"^Invalid Arn: 'Invalid ARN prefix: bad'$"):
         await engine.executions.start("bad")
-    with pytest.raises(InvalidArn, match="^Invalid Arn: 'Invalid ARN prefix: bad'$"):
+    with pytest.raises(InvalidArn, match=r"^Invalid Arn: 'Invalid ARN prefix: bad'$"):
         engine.executions.describe("bad")
-    with pytest.raises(ExecutionDoesNotExist, match="^Execution Does Not Exist: 'arn:.*:nope:x'$"):
+    with pytest.raises(ExecutionDoesNotExist, match=r"^Execution Does Not Exist: 'arn:.*:nope:x'$"):
         engine.executions.describe("arn:aws:states:us-east-1:123456789012:execution:nope:x")
     with pytest.raises(InvalidArn, match="Resource type not valid in this context: express"):
         engine.executions.describe("arn:aws:states:us-east-1:123456789012:express:m:x:y")
@@ -152,7 +152,7 @@ async def test_listing_is_paged_newest_first_and_filtered(engine: Engine) -> Non
     assert seen == [f"h{number}" for number in reversed(range(25))]
     assert [item.name for item in engine.executions.list(status="RUNNING").items] == ["w"]
     assert len(engine.executions.list(status="SUCCEEDED", max_results=1000).items) == 25
-    with pytest.raises(InvalidToken, match="^Invalid Token: 'Invalid token'$"):
+    with pytest.raises(InvalidToken, match=r"^Invalid Token: 'Invalid token'$"):
         engine.executions.list(next_token="rubbish")
     with pytest.raises(ValidationException, match="less than or equal to 1000"):
         engine.executions.list(max_results=1001)
