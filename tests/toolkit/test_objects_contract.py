@@ -155,7 +155,7 @@ def test_listing_order_prefix_and_pages(bucket: Bucket) -> None:
         if after is None:
             break
     assert [len(page) for page in pages] == [5, 5, 2]
-    assert sum(pages, []) == expected
+    assert [key for page in pages for key in page] == expected
     assert all(bucket.get(key) == key.encode() for key in keys)
 
 

@@ -176,13 +176,10 @@ class Download:
     When the body ends, its length is checked against what was announced ("truncated").
     """
 
-    def __init__(
-        self, client: httpx.Client, url: str, *, start: int, resumes: int, chunk_size: int, headers: Mapping[str, str]
-    ) -> None:
+    def __init__(self, client: httpx.Client, url: str, *, start: int, resumes: int, headers: Mapping[str, str]) -> None:
         self._client = client
         self._url = url
         self._resumes = resumes
-        self._chunk_size = chunk_size
         self._headers = dict(headers)
         self._validator: str | None = None
         self.received = start
@@ -194,16 +191,15 @@ class Download:
     def __iter__(self) -> Iterator[bytes]:
         while True:
             try:
-                for chunk in self._response.iter_raw(self._chunk_size):
+                # Pieces as they arrive: gathering them first would lose what came before a break.
+                for chunk in self._response.iter_raw():
                     self.received += len(chunk)
                     yield chunk
                 break
             except (httpx.TransportError, httpx.StreamError) as error:
                 self._resume(error)
         if self.total is not None and self.received != self.total:
-            raise HttpFailure(
-                "truncated", f"{_bare(self._url)}: {self.received} of {self.total} bytes", url=_bare(self._url)
-            )
+            raise self._truncated()
 
     def close(self) -> None:
         """Give the connection back."""
@@ -238,11 +234,9 @@ class Download:
                 response.read()
                 raise failure(response)
             if self.received and response.status_code != httpx.codes.PARTIAL_CONTENT:
-                raise HttpFailure(
-                    "truncated",
-                    f"{_bare(self._url)} cannot be resumed at byte {self.received}: it changed, or ranges are not served",
-                    url=_bare(self._url),
-                )
+                url = _bare(response.url)
+                message = f"{url} cannot be resumed at byte {self.received}: it changed, or ranges are not served"
+                raise HttpFailure("truncated", message, url=url)
         except BaseException:
             response.close()
             raise
@@ -253,13 +247,15 @@ class Download:
         etag = response.headers.get("etag", "")
         self._validator = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified")
 
+    def _truncated(self) -> HttpFailure:
+        url = _bare(self._response.url)
+        return HttpFailure("truncated", f"{url}: {self.received} of {self.total} bytes", url=url)
+
     def _resume(self, error: httpx.HTTPError | httpx.StreamError) -> None:
         self._response.close()
         if isinstance(error, httpx.RemoteProtocolError) and self._resumes == 0 and self.total is not None:
             # The peer closed in good order, but too early: a short body, not a broken line.
-            raise HttpFailure(
-                "truncated", f"{_bare(self._url)}: {self.received} of {self.total} bytes", url=_bare(self._url)
-            ) from error
+            raise self._truncated() from error
         if self._resumes == 0 or isinstance(error, httpx.StreamError):
             raise error
         self._resumes -= 1
@@ -272,16 +268,15 @@ def download(
     *,
     start: int = 0,
     resumes: int = 0,
-    chunk_size: int = 1024 * 1024,
     headers: Mapping[str, str] | None = None,
 ) -> Download:
-    """Read a body in chunks with flat memory, from byte `start`.
+    """Read a body in the pieces it arrives in (up to 64 KB), with flat memory, from byte `start`.
 
     A connection that breaks is taken up again with a Range request up to `resumes` times, only if the resource is still the same
     (If-Range). Raises `HttpFailure` for a non-2xx answer, httpx's errors (see `raising`) for the connection. The client's
     own cookies are sent: use a client without any for signed URLs.
     """
-    return Download(client, url, start=start, resumes=resumes, chunk_size=chunk_size, headers=headers or {})
+    return Download(client, url, start=start, resumes=resumes, headers=headers or {})
 
 
 class _Again(Exception):
@@ -308,7 +303,7 @@ class _Transport(httpx.BaseTransport):
                 return True if error.wait is None else error.wait
             return isinstance(error, httpx.TransportError)
 
-        tries = 0
+        refused: httpx.Response | None = None
         try:
             for attempt in stamina.retry_context(
                 on=again,
@@ -320,11 +315,11 @@ class _Transport(httpx.BaseTransport):
                 wait_exp_base=rule.factor,
             ):
                 with attempt:
-                    tries += 1
+                    if refused is not None:
+                        refused.close()
                     response = self._send(request)
                     if response.status_code in rule.statuses:
-                        if tries < rule.attempts:
-                            response.close()
+                        refused = response
                         asked = retry_after(response)
                         raise _Again(response, None if asked is None else min(asked, rule.retry_after_cap))
                     return response

@@ -31,7 +31,6 @@ def main() -> None:
         os._exit(0 if answer == b"+" else 1)
     os.close(ready)
     os.setsid()
-    os.chdir(Path.cwd())
     lock = (folder / "lock").open("ab")
     fcntl.flock(lock, fcntl.LOCK_EX)
     _supervise(folder, order, tell)
@@ -53,22 +52,23 @@ def _supervise(folder: Path, order: dict[str, Any], tell: int) -> None:
     _write(folder / "status.json", status)
     os.write(tell, b"+")
     os.close(tell)
-    end = time.time() + order["max_lifetime"]
+    deadline = time.time() + order["max_lifetime"]
     while program.poll() is None:
-        left = end - time.time()
-        if left <= 0:
-            if status.get("stopping"):
-                _kill(program, signal.SIGKILL)
-                program.wait()
-                break
-            print("the lifetime of this machine is over", flush=True)
-        taken = signal.sigtimedwait(waited, max(0.0, left)) if left > 0 else None
-        if left <= 0 or (taken is not None and taken.si_signo in (signal.SIGTERM, signal.SIGINT)):
-            if not status.get("stopping"):
-                status["stopping"] = time.time()
-                _write(folder / "status.json", status)
-                end = time.time() + order["grace"]
-            _kill(program, signal.SIGTERM)
+        left = deadline - time.time()
+        taken = signal.sigtimedwait(waited, left) if left > 0 else None
+        if taken is not None and taken.si_signo == signal.SIGCHLD:
+            continue
+        if "stopping" in status and taken is None:
+            _kill(program, signal.SIGKILL)  # its grace is over
+            program.wait()
+            break
+        if "stopping" not in status:
+            if taken is None:
+                print(f"the lifetime of {order['max_lifetime']:.0f} s is over", flush=True)
+            status["stopping"] = time.time()
+            _write(folder / "status.json", status)
+            deadline = time.time() + order["grace"]
+        _kill(program, signal.SIGTERM)
     _kill(program, signal.SIGKILL)  # whatever the program left behind in its session
     code = program.returncode
     status["exit_code"] = 128 - code if code < 0 else code
