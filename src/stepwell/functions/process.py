@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 
-import stepwell
 from stepwell.functions import wire
 from stepwell.functions.spec import MEGABYTE, Call, FunctionError, FunctionSpec
 
@@ -29,7 +28,7 @@ _PASSED_ON = frozenset(
     {"PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 )
 _FLAGS = ("-P", "-X", "utf8")
-_ROOT = str(Path(stepwell.__file__).parent.parent)
+_ROOT = str(Path(__file__).parents[2])
 # The package goes last on the path: the function's own folders come before it.
 _BOOT = (
     f"import sys; {_ROOT!r} in sys.path or sys.path.append({_ROOT!r}); "

@@ -1,0 +1,145 @@
+"""`stepwell serve`: the Step Functions API on a port, with projects, their functions and schedules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stepwell.cli.output import UNUSABLE, Problem
+from stepwell.cli.target import DataOption, data_directory
+
+if TYPE_CHECKING:
+    from stepwell.api.auth import Authenticator
+    from stepwell.engine import Engine
+    from stepwell.project import Project
+
+
+def command(
+    projects: Annotated[list[Path] | None, typer.Argument(help="Project folders to run.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = 8083,
+    data: DataOption = None,
+    in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep nothing on disk.")] = False,
+    aws_endpoint: Annotated[
+        str | None, typer.Option("--aws-endpoint", help="Where other AWS services are called. Default: AWS itself.")
+    ] = None,
+    environment: Annotated[str | None, typer.Option("--env", help="The projects' environment. Default: dev.")] = None,
+    account: Annotated[str, typer.Option("--account", help="The account id of its ARNs.")] = "123456789012",
+    region: Annotated[str, typer.Option("--region", help="The region of its ARNs.")] = "us-east-1",
+    durability: Annotated[
+        str, typer.Option("--durability", help="process: survives kill -9; power: every commit waits for the disk.")
+    ] = "process",
+    auth: Annotated[
+        Path | None, typer.Option("--auth", help="File of access keys; requests must be signed by one (SigV4).")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without --auth.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", help="A Host name requests may carry besides loopback's.")
+    ] = None,
+    access_log: Annotated[
+        bool, typer.Option("--access-log/--no-access-log", help="A line a request on stderr.")
+    ] = False,
+) -> None:
+    """Serve the Step Functions API: boto3, the AWS CLI, Terraform and every SDK work against it.
+
+    Ends on Ctrl-C or SIGTERM in order; whatever runs then goes on at the next start on the same directory.
+    """
+    if in_memory and data is not None:
+        raise Problem("--in-memory and --data exclude each other")
+    if durability not in ("process", "power"):
+        raise Problem(f"--durability is process or power, not {durability!r}")
+    if not (account.isdigit() and len(account) == 12):
+        raise Problem(f"--account: {account!r} is not 12 digits")
+    directory = None if in_memory else data_directory(data)
+    _configure_logs(access_log)
+
+    from stepwell.engine import Engine
+    from stepwell.engine.errors import EngineError
+
+    loaded = [_load(path, environment) for path in projects or []]
+
+    def opened(number: str) -> Engine:
+        home = number == account
+        folder = directory if home or directory is None else directory / "accounts" / number
+        return Engine.open(
+            folder,
+            durability="power" if durability == "power" else "process",
+            account=number,
+            region=region,
+            aws_endpoint=aws_endpoint,
+        )
+
+    async def other_account(number: str) -> Engine:
+        engine = opened(number)
+        await engine.__aenter__()
+        return engine
+
+    async def main() -> None:
+        from stepwell.api.server import Server, ServerError, serve
+
+        authenticator = _authenticator(auth, region)
+
+        def ready(server: Server) -> None:
+            place = "in memory, nothing is kept" if directory is None else f"data in {directory}"
+            print(f"Stepwell serves the Step Functions API on {server.url} ({place})", flush=True)
+
+        async with opened(account) as engine:
+            for project in loaded:
+                await engine.load_project(project)
+            try:
+                await serve(
+                    engine,
+                    host,
+                    port,
+                    account=account,
+                    open_account=other_account,
+                    authenticator=authenticator,
+                    insecure=insecure,
+                    allowed_hosts=allow_host or (),
+                    ready=ready,
+                )
+            except ServerError as error:
+                raise Problem(str(error), UNUSABLE) from error
+
+    try:
+        _loop(main())
+    except EngineError as error:
+        raise Problem(str(error), UNUSABLE) from error
+
+
+def _authenticator(path: Path | None, region: str) -> Authenticator | None:
+    if path is None:
+        return None
+    from stepwell.api.auth import load_keys
+
+    return load_keys(path, region=region)
+
+
+def _load(path: Path, environment: str | None) -> Project:
+    from stepwell.project import ProjectError, load_project
+
+    try:
+        return load_project(path, environment)
+    except ProjectError as error:
+        raise Problem(str(error)) from error
+
+
+def _loop(coroutine: object) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(coroutine)  # type: ignore[arg-type]
+    else:
+        uvloop.run(coroutine)  # type: ignore[arg-type]
+
+
+def _configure_logs(access_log: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("stepwell.access").setLevel(logging.INFO if access_log else logging.WARNING)
