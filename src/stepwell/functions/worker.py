@@ -33,6 +33,8 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     _end_with(int(sys.argv[2]))
     _be_killed_first()
+    # httpx imports its command line client (click, rich, pygments: 0.2 s) wherever these are installed; a function has no use for it.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     _, head, _ = _receive(channel)
     Worker(channel, json.loads(head)).serve()
 
