@@ -28,6 +28,7 @@ from stepwell.interpreter.events import (
     TaskSubmitted,
     TaskSucceeded,
 )
+from stepwell.interpreter.teststate import Mock, Situation, Trial, find_state
 from stepwell.language.compiler import compile_machine
 from tests.interpreter.memory_host import Run, identity
 
@@ -51,11 +52,11 @@ def runner() -> types.ModuleType:
 
 
 def cases() -> list[dict[str, Any]]:
-    """All cases of kind execution."""
+    """All cases of executions and of states tried by themselves."""
     found = []
     for path in sorted((SHARED / "cases").glob("*/*.json")):
         case = json.loads(path.read_bytes())
-        if case["kind"] == "execution":
+        if case["kind"] in ("execution", "test_state"):
             found.append(case)
     return found
 
@@ -258,6 +259,61 @@ class StepFunctions:
 
     def get_execution_history(self, executionArn: str, **_: Any) -> Any:
         return {"events": self.runs[executionArn].history}
+
+    def test_state(self, definition: str, input: str = "{}", **arguments: Any) -> Any:
+        plain = json.loads(definition)
+        name = arguments.get("stateName", "StateName")
+        machine = compile_machine(plain if "StartAt" in plain else {"StartAt": name, "States": {name: plain}})
+        state = find_state(machine, name)
+        assert state is not None
+        settings = arguments.get("stateConfiguration", {})
+        data = settings.get("mapItemReaderData")
+        mock = arguments.get("mock")
+        error = (mock or {}).get("errorOutput", {})
+        self.started += 1
+        label = f"{self.started:08x}-3333-4333-8333-333333333333"
+        trial = Trial(
+            state,
+            input.encode(),
+            identity(
+                label,
+                f"{self.started:08x}-4444-4444-8444-444444444444",
+                "EXPRESS",
+                execution_arn=f"arn:aws:states:{REGION}:{ACCOUNT}:express:"
+                f"{self.started:08x}-4444-4444-8444-444444444444:{label}",
+                role_arn=arguments.get("roleArn", "role"),
+                synchronous=True,
+            ),
+            at=int(time.time() * 1000),
+            seed=1,
+            mock=None
+            if mock is None
+            else Mock(
+                result=mock["result"].encode() if "result" in mock else None,
+                error=error.get("error"),
+                cause=error.get("cause"),
+            ),
+            situation=Situation(
+                variables=json.loads(arguments.get("variables", "{}")),
+                context=json.loads(arguments["context"]) if "context" in arguments else None,
+                retrier_retry_count=settings.get("retrierRetryCount", 0),
+                map_iteration_failure_count=settings.get("mapIterationFailureCount"),
+                map_item_reader_data=None if data is None else data.encode(),
+            ),
+        )
+        if trial.task is not None:
+            raise Skip("invokes a function")
+        outcome = trial.outcome
+        assert outcome is not None
+        answer: dict[str, Any] = {"status": outcome.status}
+        for key, value in (("output", outcome.output), ("error", outcome.error), ("cause", outcome.cause)):
+            if value is not None:
+                answer[key] = value
+        if outcome.next_state is not None:
+            answer["nextState"] = outcome.next_state
+        if arguments.get("inspectionLevel", "INFO") != "INFO":
+            answer["inspectionData"] = outcome.inspection
+        return answer
 
     def stop_execution(self, executionArn: str, **fields: Any) -> Any:
         self.runs[executionArn].stop(**fields)

@@ -34,8 +34,9 @@ def build(
         "StartTime": timestamp(identity.start_time),
         "Name": identity.name,
         "RoleArn": identity.role_arn,
-        "RedriveCount": x.redrive_count,
     }
+    if not identity.synchronous:
+        execution["RedriveCount"] = x.redrive_count
     if x.redrive_time is not None:
         execution["RedriveTime"] = timestamp(x.redrive_time)
     state: dict[str, Any] = {"Name": frame.state.name, "EnteredTime": timestamp(frame.entered_at)}

@@ -111,6 +111,7 @@ class Execution:
         "frames",
         "identity",
         "input",
+        "inspection",
         "machine",
         "next_frame",
         "output",
@@ -148,6 +149,8 @@ class Execution:
         self.budget = BREATH
         self.effects: list[AnyEffect] = []
         self.changes = storage.Changes()
+        self.inspection: dict[str, Any] | None = None
+        """Where intermediate values are noted for a TestState; None in an ordinary execution."""
         self._events: list[dict[str, Any]] = []
         self._at = 0
         self._seed = 0

@@ -115,6 +115,8 @@ def state_failed(x: Execution, frame: Frame, failure: Failure) -> None:
     if failure.terminal:
         x.fail(failure, frame.previous)
         return
+    if x.inspection is not None:
+        x.inspection["failure"] = failure
     for index, retrier in enumerate(state.retriers):
         if failure.matched_by(retrier.matches):
             if frame.retries is None:
@@ -125,8 +127,10 @@ def state_failed(x: Execution, frame: Frame, failure: Failure) -> None:
             break
     if state.TYPE in ("Map", "Parallel"):
         frame.previous = x.record(f"{state.TYPE}StateFailed", frame.previous)
-    for catcher in state.catchers:
+    for index, catcher in enumerate(state.catchers):
         if failure.matched_by(catcher.matches):
+            if x.inspection is not None:
+                x.inspection["errorDetails"] = {"catchIndex": index}
             x.drop_children(frame)
             try:
                 _catch(x, frame, catcher, failure)
@@ -158,6 +162,9 @@ def uncaught(x: Execution, frame: Frame, error: StatesError) -> None:
 def _retry(x: Execution, frame: Frame, retrier: Retrier, index: int) -> None:
     assert frame.retries is not None
     seconds = backoff(retrier, frame.retries[index])
+    if x.inspection is not None:
+        whole = int(seconds) if seconds == int(seconds) else seconds
+        x.inspection["errorDetails"] = {"retryIndex": index, "retryBackoffIntervalSeconds": whole}
     if retrier.full_jitter:
         seconds *= x.random.random()
     frame.retries[index] += 1

@@ -23,6 +23,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     role_arn: str
     start_time: int
     type: Literal["STANDARD", "EXPRESS"] = "STANDARD"
+    synchronous: bool = False
+    """Started by StartSyncExecution, or a TestState: its context object has no RedriveCount (observed)."""
     map_run_arn: str | None = None
     version_arn: str | None = None
     alias_arn: str | None = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stepwell.language.model import MapState
     from stepwell.language.scope import Scope
 
-__all__ = ["enter", "items_of", "iteration_done", "iteration_failed", "tolerance"]
+__all__ = ["enter", "items_of", "iteration_done", "iteration_failed", "not_an_array", "tolerance"]
 
 WINDOW = 40
 """Concurrent iterations of an inline Map, whatever MaxConcurrency says beyond it."""
@@ -37,7 +37,7 @@ def enter(x: Execution, frame: Frame, state: MapState, again: bool) -> bool:
     payload, scope = effective_input(x, frame, state)
     items = items_of(state, scope, payload)
     if not isinstance(items, list):
-        raise _not_an_array(state)
+        raise not_an_array(state)
     window = whole(state.max_concurrency, scope) or WINDOW
     if window < 0:
         raise StatesError(RUNTIME, f"MaxConcurrency must be zero or more, but was: {window}")
@@ -61,7 +61,7 @@ def items_of(state: MapState, scope: Scope, payload: Payload) -> Any:
     return payload.value if state.items is None else state.items(scope)
 
 
-def _not_an_array(state: MapState) -> StatesError:
+def not_an_array(state: MapState) -> StatesError:
     if state.jsonata:
         return StatesError(QUERY_EVALUATION_ERROR, "The Items field must be an array.", "Items")
     return StatesError(RUNTIME, f'Reference path "{state.items_text}" must point to array.')

@@ -46,14 +46,16 @@ def effective_input(x: Execution, frame: Frame, state: State) -> tuple[Payload, 
         if value is not payload.value:
             payload = Payload(value)
             scope = scope.with_document(value)
+    if x.inspection is not None:
+        x.inspection["afterInputPath"] = payload
     return payload, scope
 
 
-def complete(
-    x: Execution, frame: Frame, state: State, result: Payload, *, token: str | None = None, following: str | None = None
-) -> bool:
+def complete(x: Execution, frame: Frame, state: State, result: Payload, *, token: str | None = None) -> bool:
     """A Task, Parallel or Map has its result: shape it, assign, and leave the state."""
     raw = frame.input
+    if x.inspection is not None and state.TYPE == "Task":
+        x.inspection["result"] = result
     if state.jsonata:
         if state.output is None and state.assign is None:
             return x.leave(frame, result, None, None, state.next)
@@ -61,17 +63,24 @@ def complete(
         output = result if state.output is None else Payload(state.output(scope))
         return x.leave(frame, output, state.assign, scope, state.next)
     scope = x.scope(frame, result.value, token=token)
-    output = _placed(state, raw, result if state.result_selector is None else Payload(state.result_selector(scope)))
+    if state.result_selector is not None:
+        result = Payload(state.result_selector(scope))
+    output = _placed(x, state, raw, result)
     return x.leave(frame, _selected(state, output, scope), state.assign, scope, state.next)
 
 
-def _placed(state: State, raw: Payload, result: Payload) -> Payload:
+def _placed(x: Execution, state: State, raw: Payload, result: Payload) -> Payload:
     """ResultPath: where the result goes in the raw input."""
     if state.discard_result:
-        return raw
-    if state.result_path is not None:
-        return Payload(state.result_path.write(raw.value, result.value))
-    return result
+        output = raw
+    elif state.result_path is not None:
+        output = Payload(state.result_path.write(raw.value, result.value))
+    else:
+        output = result
+    if x.inspection is not None:
+        x.inspection["afterResultSelector"] = result
+        x.inspection["afterResultPath"] = output
+    return output
 
 
 def _selected(state: State, output: Payload, scope: Scope) -> Payload:
@@ -96,15 +105,29 @@ def enter_pass(x: Execution, frame: Frame, state: PassState, again: bool) -> boo
     if state.input_path is None and state.parameters is None and state.output_path is None and state.assign is None:
         if state.has_result:
             result = Payload(state.result)
-        return x.leave(frame, _placed(state, raw, result), None, None, state.next)
+        if x.inspection is not None:
+            _inspect_pass(x.inspection, state, raw, result)
+        return x.leave(frame, _placed(x, state, raw, result), None, None, state.next)
     result, scope = effective_input(x, frame, state)
     if state.has_result:
         result = Payload(state.result)
     elif state.parameters is not None:
         result = Payload(state.parameters(scope))
+    if x.inspection is not None:
+        _inspect_pass(x.inspection, state, x.inspection["afterInputPath"], result)
     if state.assign is not None and result.value is not scope.document:
         scope = scope.with_document(result.value)
-    return x.leave(frame, _selected(state, _placed(state, raw, result), scope), state.assign, scope, state.next)
+    return x.leave(frame, _selected(state, _placed(x, state, raw, result), scope), state.assign, scope, state.next)
+
+
+def _inspect_pass(inspection: dict[str, Any], state: PassState, effective: Payload, result: Payload) -> None:
+    """What TestState shows of a Pass: a literal Result hides the input processing."""
+    if state.has_result:
+        inspection.pop("afterInputPath", None)
+        inspection["result"] = result
+    else:
+        inspection["afterInputPath"] = effective
+        inspection["afterParameters"] = result
 
 
 def enter_choice(x: Execution, frame: Frame, state: ChoiceState, again: bool) -> bool:
@@ -137,7 +160,13 @@ def enter_succeed(x: Execution, frame: Frame, state: SucceedState, again: bool) 
 
 def _pass_on(x: Execution, frame: Frame, state: State) -> bool:
     """Leave a state whose output is its input, as far as InputPath, OutputPath or Output do not say otherwise."""
-    if state.input_path is None and state.output_path is None and state.output is None and state.assign is None:
+    if (
+        state.input_path is None
+        and state.output_path is None
+        and state.output is None
+        and state.assign is None
+        and x.inspection is None
+    ):
         return x.leave(frame, frame.input, None, None, state.next)
     payload, scope = effective_input(x, frame, state)
     if state.output is not None:
@@ -148,7 +177,7 @@ def _pass_on(x: Execution, frame: Frame, state: State) -> bool:
 def enter_fail(x: Execution, frame: Frame, state: FailState, again: bool) -> bool:
     """Fail: ends its workflow with an error."""
     x.enter(frame, state)
-    scope = x.scope(frame, frame.input.value, states={"input": frame.input.value} if state.jsonata else {})
+    scope = effective_input(x, frame, state)[1]
     error = cause = None
     if state.error is not None:
         error = _string(state.error(scope), state.error_field)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "abandon",
+    "answer_failed",
+    "answer_succeeded",
     "due_timer",
     "effect",
     "enter",
@@ -115,8 +117,15 @@ def _arguments(x: Execution, frame: Frame, state: TaskState, token: str | None) 
         if state.input_path is not None:
             payload = Payload(state.input_path(scope))
             scope = scope.with_document(payload.value)
+    effective = payload
     if state.parameters is not None:
         payload = Payload(state.parameters(scope))
+    if x.inspection is not None:
+        if not state.jsonata:
+            x.inspection["afterInputPath"] = effective
+            x.inspection["afterParameters"] = payload
+        elif state.parameters is not None:
+            x.inspection["afterArguments"] = payload
     return payload, scope
 
 
@@ -310,19 +319,25 @@ def succeeded(x: Execution, event: TaskSucceeded) -> None:
     if found is None:
         return
     frame, attempt = found
-    state: TaskState = frame.state  # type: ignore[assignment]
     _ensure_scheduled(x, frame, attempt)
     if event.nonce is not None:
         x.effects.append(CancelTask(attempt.command))
+    answer_succeeded(x, frame, event.output)
+
+
+def answer_succeeded(x: Execution, frame: Frame, output: bytes) -> None:
+    """The attempt of a frame has this result."""
+    attempt = frame.attempt
+    assert attempt is not None
+    state: TaskState = frame.state  # type: ignore[assignment]
     _disarm(x, frame)
     try:
-        result = Payload.of_text(event.output)
+        result = Payload.of_text(output)
     except ValueError as error:
         _fail(x, frame, state, Failure(RUNTIME, f"The task's result is not JSON: {error}"), "run")
         return
     if result.size > LIMIT:
-        name = state.resource if state.kind != "service" else state.service
-        limit = data_limit(name)
+        limit = data_limit(state.resource if state.kind != "service" else state.service)
         _fail(x, frame, state, Failure(limit.error, limit.cause), "run")
         return
     _record_outcome(x, frame, state, "Succeeded", {"output": result.text, "outputDetails": _COMPLETE})
@@ -356,6 +371,12 @@ def failed(x: Execution, event: TaskFailed) -> None:
         state_failed(x, frame, failure)
         return
     _fail(x, frame, state, Failure(event.error, event.cause), event.phase)
+
+
+def answer_failed(x: Execution, frame: Frame, failure: Failure) -> None:
+    """The attempt of a frame failed."""
+    _disarm(x, frame)
+    _fail(x, frame, frame.state, failure, "run")  # type: ignore[arg-type]
 
 
 def _fail(x: Execution, frame: Frame, state: TaskState, failure: Failure, phase: str) -> None:
