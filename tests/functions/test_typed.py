@@ -137,7 +137,7 @@ def test_a_type_that_events_cannot_be_decoded_to():
     def function(event, context): ...
 
     function.__annotations__["event"] = Connection
-    with pytest.raises(InvalidAnnotation, match="events cannot be decoded to <class '.*Connection'>"):
+    with pytest.raises(InvalidAnnotation, match=r"events cannot be decoded to <class '.*Connection'>"):
         codec(function).decode(b"{}")
 
 

@@ -204,7 +204,7 @@ def _resolve(hint: Any, function: Any) -> Any:
         ) from None
 
 
-class InvalidAnnotation(TypeError):
+class InvalidAnnotation(Exception):
     """An annotation that cannot be looked up, or a type that events cannot be decoded to."""
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from stepwell.functions.handlers import HandlerError, split_handler
+from stepwell.functions.handlers import RuntimeFault, split_handler
 from stepwell.project.references import suggestion
 
 
@@ -16,7 +16,7 @@ def find_fault(handler: str, source: Path) -> str | None:
     """What is wrong with a handler of a project whose packages are in `source`, with the remedy; None if nothing is."""
     try:
         module, name = split_handler(handler)
-    except HandlerError:
+    except RuntimeFault:
         return f'{handler!r} is not a handler; write "package.module:function"'
     file, problem = _locate(module, source)
     if problem:
@@ -68,8 +68,10 @@ def _names(body: list[ast.stmt]) -> tuple[set[str], bool]:
                 names.add(alias.asname or alias.name.split(".")[0])
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names.update(part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
-        elif isinstance(node, ast.Expr | ast.Delete):
+            parts = [part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+            names.update(part.id for part in parts if isinstance(part.ctx, ast.Store))
+            certain = certain and all(part.id != "globals" for part in parts)
+        elif isinstance(node, ast.Expr):
             # globals().update(...) and the like.
             certain = certain and not any(
                 isinstance(part, ast.Name) and part.id in ("globals", "setattr", "exec") for part in ast.walk(node)

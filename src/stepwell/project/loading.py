@@ -87,7 +87,7 @@ class _Loading:
             )
         if declared is None:
             raise ProjectError(self._all_mistakes())
-        names = Names(declared.name, self.environment, self.document.data.get("variables", {}), sections)
+        names = Names(declared.name, self.environment, document.data.get("variables", {}), sections, document.broken)
         for section, entries in sections.items():
             for key in entries:
                 self._check_name(section, key, names)
@@ -168,7 +168,8 @@ class _Loading:
         source = self._definition(path, where)
         if source is None:
             return None
-        definition = self._substituted(source, path, names)
+        variables = replace(declared.variables, names.look_up, self._report((*where, "variables")))
+        definition = self._substituted(source, path, names.with_variables(variables))
         if declared.timeout is not None and isinstance(definition, dict):
             definition = {**definition, "TimeoutSeconds": int(declared.timeout)}
         name = names.name("machines", key)
@@ -254,7 +255,7 @@ class _Loading:
             self.mistake((*where, "memory"), f'{memory} MB is not possible; use "128MB" to "10GB"')
         if declared.concurrency < 1:
             self.mistake((*where, "concurrency"), f"{declared.concurrency} is not possible; use 1 or more")
-        if declared.dead_letter is not None and declared.dead_letter not in names.keys("queues"):
+        if declared.dead_letter is not None and not names.declares("queues", declared.dead_letter):
             self.mistake(
                 (*where, "dead_letter"),
                 f"there is no [queues.{declared.dead_letter}]{_queues(declared.dead_letter, names)}",
@@ -291,7 +292,7 @@ class _Loading:
             "dimensions": replace(declared.dimensions, names.look_up, self._report((*where, "dimensions"))),
         }
         for topic in declared.topics:
-            if topic not in sections["topics"]:
+            if not names.declares("topics", topic):
                 self.mistake(
                     (*where, "topics"), f"there is no [topics.{topic}]{suggestion(topic, list(sections['topics']))}"
                 )
@@ -301,9 +302,11 @@ class _Loading:
             return declared
         for subject in subjects:
             wanted = getattr(declared, subject)
-            if wanted not in sections[subject + "s"]:
-                known = suggestion(wanted, list(sections[subject + "s"]))
+            if not names.declares(f"{subject}s", wanted):
+                known = suggestion(wanted, list(sections[f"{subject}s"]))
                 self.mistake((*where, subject), f"there is no [{subject}s.{wanted}]{known}")
+                continue
+            if wanted not in sections[f"{subject}s"]:
                 continue
             namespace, dimension, value = names.own_metric(subject, wanted)
             changes["namespace"] = namespace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -21,15 +22,26 @@ class Names:
         environment: Environment,
         variables: dict[str, Any],
         sections: dict[str, dict[str, Any]],
+        broken: AbstractSet[tuple[str, str]] = frozenset(),
     ) -> None:
+        """`broken`: what is declared, but wrongly: a reference to it is no further mistake."""
         self.project = project
         self.environment = environment
         self._variables = variables
         self._sections = sections
+        self._broken = broken
+
+    def with_variables(self, variables: dict[str, Any]) -> Names:
+        """The same names with further variables; these win over those of the same name."""
+        return Names(self.project, self.environment, {**self._variables, **variables}, self._sections, self._broken)
 
     def keys(self, section: str) -> list[str]:
         """The names in stepwell.toml."""
         return list(self._sections.get(section, {}))
+
+    def declares(self, section: str, key: str) -> bool:
+        """Whether something is declared, rightly or wrongly."""
+        return key in self._sections.get(section, {}) or (section, key) in self._broken
 
     def name(self, section: str, key: str) -> str:
         """The name in the environment: the declared one, or one made of the key.
@@ -83,6 +95,8 @@ class Names:
             raise UnknownReference(
                 f"${{{reference}}}: there is no section{suggestion(section, known)}; $${{ stands for ${{"
             )
+        if any((section, key) in self._broken for key in (rest, rest.rpartition(".")[0])):
+            return reference
         key, attribute = rest, ""
         if key not in self._sections.get(section, {}) and rest.endswith((".arn", ".name")):
             key, _, attribute = rest.rpartition(".")
@@ -133,12 +147,9 @@ class Names:
                 continue
             entries = {}
             for key, declared in self._sections[section].items():
-                entry = {
-                    name: value
-                    for name, value in msgspec.to_builtins(declared, enc_hook=int).items()
-                    if value not in (None, [], {}, "")
-                }
-                for unneeded in ("description", "lifecycle", "keys", "recovery", "email"):
+                written = msgspec.json.decode(msgspec.json.encode(declared, enc_hook=int))
+                entry = {name: value for name, value in written.items() if value not in (None, [], {}, "")}
+                for unneeded in ("description", "lifecycle", "keys", "recovery"):
                     entry.pop(unneeded, None)
                 entry["name"] = self.name(section, key)
                 if section == "topics":

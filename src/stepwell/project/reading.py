@@ -46,18 +46,19 @@ class Document:
         except tomllib.TOMLDecodeError as error:
             raise ProjectError([_syntax_mistake(path, error)]) from None
         self._places = Places(text)
+        self._environment = environment
+        self._overrides: dict[str, Any] = {}
+        self.broken: set[tuple[str, str]] = set()
+        """Section and key of declarations with mistakes."""
         environments = self.raw.pop("env", {})
         if not isinstance(environments, dict) or not all(isinstance(item, dict) for item in environments.values()):
             self.mistake(("env",), "the overrides of an environment are a table: [env.NAME]")
             environments = {}
         if environment not in environments and environment != default:
-            declared = sorted({default, *environments})
-            message = f"there is no environment {environment!r}{suggestion(environment, declared)}"
-            raise ProjectError(
-                [*self.mistakes, Mistake(path=path, key="env", message=f"{message}; declare [env.{environment}]")]
-            )
-        self._environment = environment
-        self._overrides: dict[str, Any] = environments.get(environment, {})
+            hint = suggestion(environment, sorted({default, *environments}))
+            message = f"there is no environment {environment!r}{hint}; an environment is declared by [env.NAME]"
+            raise ProjectError([*self.mistakes, Mistake(path=path, key="env", message=message)])
+        self._overrides = environments.get(environment, {})
         for name, overrides in environments.items():
             self._check_sections(overrides, ("env", name), [name for name in _TOP_LEVEL if name != "env"])
         self._check_sections(self.raw, (), list(_TOP_LEVEL))
@@ -90,6 +91,8 @@ class Document:
             declared = self.declaration(SECTIONS[name], value, (name, key))
             if declared is not None:
                 found[key] = declared
+            else:
+                self.broken.add((name, key))
         return found
 
     def declaration(self, kind: type[D], value: Any, path: KeyPath) -> D | None:

@@ -89,6 +89,8 @@ class MachineDeclaration(Declaration, frozen=True, kw_only=True):
     type: Literal["STANDARD", "EXPRESS"] = "STANDARD"
     timeout: Duration | None = None
     """Becomes the definition's TimeoutSeconds."""
+    variables: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What ``${variables.NAME}`` stands for in this machine's definition, before ``[variables]``: two machines of one definition."""
     schedule: str | ScheduleDeclaration | None = None
     input: Any = None
     """The input `stepwell run` uses when none is given."""
@@ -163,10 +165,8 @@ class TopicDeclaration(Declaration, frozen=True, kw_only=True):
 
     name: str | None = None
     display_name: str = ""
-    webhook: str | None = None
-    """Where the embedded host posts notices, besides logging them."""
-    email: tuple[str, ...] = ()
-    """AWS only: who is subscribed."""
+    subscriptions: tuple[str, ...] = ()
+    """``https://...``, a webhook, here and on AWS; ``mailto:...`` on AWS only."""
     description: str = ""
 
 
