@@ -396,9 +396,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _search(self, path: str, query: Mapping[str, str]) -> None:
         try:
-            page, per_page = int(query.get("page", "1")), int(query.get("per_page", "30"))
+            page = int(query["page"]) if "page" in query else None  # a probe of the session names no page
+            per_page = int(query.get("per_page", "30"))
         except ValueError:
             page = per_page = 0
+        page = page if page is None else max(page, 0)
         fault = self.cloud._fault("search", page=page)
         if fault is not None:
             time.sleep(fault.delay)
@@ -411,10 +413,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         if refused := self._refused():
             self._answer("search", path, query, *refused, page=page)
-        elif page < 1 or not 1 <= per_page <= MAX_PER_PAGE:
+        elif page == 0 or not 1 <= per_page <= MAX_PER_PAGE:
             self._answer("search", path, query, 400, {"_embedded": {"errors": [{"reason": "bad page"}]}}, page=page)
         else:
-            self._answer("search", path, query, 200, self.cloud.search(page, per_page), page=page)
+            self._answer("search", path, query, 200, self.cloud.search(page or 1, per_page), page=page)
 
     def _download(self, path: str, query: Mapping[str, str], media_id: str) -> None:
         fault = self.cloud._fault("download", media_id)
@@ -433,19 +435,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _cdn(self, path: str, query: Mapping[str, str], media_id: str, label: str) -> None:
         fault = self.cloud._fault("cdn", media_id)
-        if fault is not None:
-            time.sleep(fault.delay)
-            if fault.status is not None:
-                self._answer("cdn", path, query, fault.status, fault.body, fault.headers, media_id=media_id)
-                return
-        item = self.cloud.find(media_id)
-        content = None if item is None else self.cloud.content(item, label)
-        if not self.cloud._signed(path, query):
-            self._answer("cdn", path, query, 403, {"error": "signature"}, media_id=media_id)
-        elif content is None:
-            self._answer("cdn", path, query, 404, {"error": "removed"}, media_id=media_id)
-        else:
-            with self.cloud._downloading():
+        with self.cloud._downloading():
+            if fault is not None:
+                time.sleep(fault.delay)
+                if fault.status is not None:
+                    self._answer("cdn", path, query, fault.status, fault.body, fault.headers, media_id=media_id)
+                    return
+            item = self.cloud.find(media_id)
+            content = None if item is None else self.cloud.content(item, label)
+            if not self.cloud._signed(path, query):
+                self._answer("cdn", path, query, 403, {"error": "signature"}, media_id=media_id)
+            elif content is None:
+                self._answer("cdn", path, query, 404, {"error": "removed"}, media_id=media_id)
+            else:
                 self._body(path, query, media_id, content, fault)
 
     def _body(self, path: str, query: Mapping[str, str], media_id: str, content: Content, fault: Fault | None) -> None:
