@@ -235,7 +235,7 @@ class _Loading:
             part = "timezone" if "time zone" in str(error) else "expression"
             self.mistake(where if isinstance(given, str) else (*where, part), str(error))
             return None
-        return MachineSchedule(name=key, schedule=schedule, declaration=full)
+        return MachineSchedule(name=declared.name or key, schedule=schedule, declaration=full)
 
     # --- functions
 

@@ -46,7 +46,7 @@ class MachineSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """When a machine is started, and with what."""
 
     name: str
-    """Unique in the project; part of the execution names it gives (`Schedule.execution_name`)."""
+    """The machine's; part of the names of the executions it starts (`schedules.execution_name`)."""
     schedule: Schedule
     declaration: ScheduleDeclaration
 
