@@ -54,6 +54,11 @@ def code(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", "Unknown"))
 
 
+def is_server_fault(error: Any) -> bool:
+    """Whether a ClientError says that the service failed, not the request."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) >= 500
+
+
 @contextmanager
 def errors(what: str) -> Iterator[None]:
     """Turn what botocore raises into `StorageError`, naming what was being done. The codes a port knows, it handles inside."""

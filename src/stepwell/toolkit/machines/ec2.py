@@ -163,6 +163,8 @@ class Ec2Machines(Machines):
         except ClientError as error:
             if aws.code(error) in CAPACITY_ERRORS:
                 raise _NoCapacity(aws.code(error)) from error
+            if aws.is_server_fault(error):
+                raise LaunchError(f"worker {self.name!r}: {error}") from error
             raise MachineConfigError(f"worker {self.name!r}: {error}") from error
         except BotoCoreError as error:
             raise LaunchError(f"worker {self.name!r}: {error}") from error

@@ -91,7 +91,7 @@ class EcsMachines(Machines):
                 tags=[{"key": name, "value": value} for name, value in all_tags.items()],
             )
         except ClientError as error:
-            if aws.code(error) in _THROTTLED:
+            if aws.code(error) in _THROTTLED or aws.is_server_fault(error):
                 raise LaunchError(f"worker {self.name!r}: {error}") from error
             raise MachineConfigError(f"worker {self.name!r}: {error}") from error
         except BotoCoreError as error:

@@ -239,14 +239,16 @@ class DynamoTable(Table):
             conditions.append(f"#c{n} = :c{n}")
         condition = {"ConditionExpression": " AND ".join(conditions), "ExpressionAttributeNames": names}
         common: dict[str, Any] = {**where, "Key": self._key(key), **condition, "ExpressionAttributeValues": given}
-        if new == before:
+        # What the function saw: a set came to it as a list, and stays a set unless the list was changed.
+        seen = encode(decode(before))
+        if new == seen:
             return {"ConditionCheck": common}
         if new is None:
             return {"Delete": common}
         aliases = {name: alias for alias, name in names.items()}
         sets, removes = [], []
         for n, name in enumerate(sorted(new)):
-            if new[name] != before.get(name):
+            if new[name] != seen.get(name):
                 alias = aliases.get(name)
                 if alias is None:
                     alias = f"#n{n}"
