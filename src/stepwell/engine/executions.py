@@ -168,7 +168,7 @@ class Executions:
             raise ExecutionAlreadyExists(self._registry.arns.execution(resource, name))
         return row
 
-    def _start_express(self, target: Target, data: bytes, name: str | None) -> Live:
+    def _start_express(self, target: Target, data: bytes, name: str | None, *, synchronous: bool = False) -> Live:
         return launch_express(
             self._host,
             self._registry,
@@ -180,6 +180,7 @@ class Executions:
             revision=target.revision,
             version=target.version,
             alias=target.alias,
+            synchronous=synchronous,
         )
 
     async def start_sync(
@@ -195,7 +196,7 @@ class Executions:
         if target.machine.type != "EXPRESS":
             raise StateMachineTypeNotSupported
         data = check_input(input)
-        live = self._start_express(target, data, name)
+        live = self._start_express(target, data, name, synchronous=True)
         try:
             await self._host.ending(live.id)
         except asyncio.CancelledError:

@@ -104,6 +104,7 @@ def launch_express(
     command: int | None = None,
     map_run: str | None = None,
     pointer: str = "",
+    synchronous: bool = False,
 ) -> Live:
     """Start an EXPRESS execution: in memory, nothing of it is journaled."""
     now = clock.now()
@@ -117,6 +118,7 @@ def launch_express(
         role_arn=document.role_arn,
         start_time=now,
         type="EXPRESS",
+        synchronous=synchronous,
         map_run_arn=map_run,
         version_arn=None if version is None else arns.machine(resource, version),
         alias_arn=None if alias is None else arns.machine(resource, alias),

@@ -2,6 +2,6 @@
 
 from stepwell.interpreter.execution import Execution, load, load_records, start
 from stepwell.interpreter.identity import Identity
-from stepwell.interpreter.mapruns import child_identity
+from stepwell.interpreter.maprecords import child_identity
 
 __all__ = ["Execution", "Identity", "child_identity", "load", "load_records", "start"]

@@ -60,5 +60,5 @@ def _item(x: Execution, frame: Frame) -> dict[str, Any] | None:
     while frame.parent is not None:
         if frame.iteration is not None:
             return frame.iteration
-        frame = x.frame(frame.parent)
+        frame = x.frames[frame.parent]
     return None

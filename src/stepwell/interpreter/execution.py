@@ -37,7 +37,18 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from stepwell.interpreter import context, failures, lifecycle, mapruns, maps, parallels, states, storage, tasks
+from stepwell.interpreter import (
+    context,
+    failures,
+    lifecycle,
+    mapruns,
+    maps,
+    parallels,
+    states,
+    storage,
+    tasks,
+    variables,
+)
 from stepwell.interpreter.effects import AnyEffect, CancelTimer, EmitHistory
 from stepwell.interpreter.events import (
     AnyEvent,
@@ -75,12 +86,6 @@ HISTORY_LIMIT = 25_000
 
 BREATH = 1_000
 """States entered in one call of `handle` before the host gets its turn."""
-
-VARIABLE_LIMIT = 262_144
-"""Bytes of one variable, and of the variables of one Assign."""
-
-VARIABLES_LIMIT = 10_485_760
-"""Bytes of all variables of an execution."""
 
 _COMPLETE = {"truncated": False}
 
@@ -322,7 +327,7 @@ class Execution:
         if assign is not None and scope is not None:
             values = assign(scope)
             if values:
-                details["assignedVariables"] = self.assign(frame, values)
+                details["assignedVariables"] = variables.assign(self, frame, values)
                 details["assignedVariablesDetails"] = _COMPLETE
         number = self.event_count + 1
         if number >= self.event_limit:
@@ -347,26 +352,6 @@ class Execution:
             return False
         frame.state = frame.workflow.states[following]
         return True
-
-    def assign(self, frame: Frame, values: Mapping[str, Any]) -> dict[str, str]:
-        """Set variables of a frame; the texts AWS records."""
-        texts = {}
-        total = 0
-        own = frame.own
-        size_before = self.variables_size
-        fresh = {}
-        for name, value in values.items():
-            fresh[name] = payload = Payload(value)
-            texts[name] = payload.text
-            total += payload.size
-            old = own.get(name)
-            size_before += payload.size - (old.size if old is not None else 0)
-        if total > VARIABLE_LIMIT or size_before > VARIABLES_LIMIT:
-            raise data_limit(frame.state.name)
-        own.update(fresh)
-        self.variables_size = size_before
-        frame.variables = {**frame.variables, **values}
-        return texts
 
     # -- evaluation
 
@@ -395,10 +380,6 @@ class Execution:
         """Let a frame enter its state as soon as it is its turn; `again` when the state was entered before."""
         frame.phase = Phase.REENTER if again else Phase.READY
         self.ready.append(frame)
-
-    def frame(self, number: int) -> Frame:
-        """The frame with this number."""
-        return self.frames[number]
 
     def spawn(self, parent: Frame | None, index: int, workflow: Any, input: Payload, previous: int) -> Frame:
         """A new frame, standing before the first state of its workflow."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell.interpreter.payload import Payload
 
 if TYPE_CHECKING:
-    from stepwell.interpreter.mapruns import MapRun
+    from stepwell.interpreter.maprecords import MapRun
     from stepwell.language.model import State, Workflow
 
 __all__ = [

@@ -4,29 +4,28 @@ The items never are in memory together: at most a page waits to be started, and 
 a child gave is kept as a result only while all results together could still be the Map's output; with a ResultWriter
 the host exports them, and nothing is kept. So a million items cost what their window costs.
 
-A child execution is another `Execution` that the host starts for `StartChild`; `child_identity` says who it is.
+`mapfeed` has the front half, from the items to the children; this module has what becomes of them. A child execution is
+another `Execution` that the host starts for `StartChild`; `child_identity` says who it is.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from stepwell.interpreter.effects import (
-    CloseMapRun,
-    OpenMapRun,
-    ReadItems,
-    RedriveChild,
-    StartChild,
-    StopChild,
-    UpdateMapRun,
-    WriteResults,
-)
+from stepwell.interpreter.effects import CloseMapRun, StopChild, UpdateMapRun, WriteResults
 from stepwell.interpreter.failures import Failure, data_limit, fault, state_failed
 from stepwell.interpreter.frames import FRAME_BITS, Frame, Phase
-from stepwell.interpreter.identity import Identity
-from stepwell.interpreter.numbers import fraction, whole
+from stepwell.interpreter.mapfeed import (
+    fill,
+    new_run,
+    open_effect,
+    read_ahead,
+    read_effect,
+    read_items,
+    start_effect,
+)
+from stepwell.interpreter.maprecords import MapRun, Slot
+from stepwell.interpreter.numbers import whole
 from stepwell.interpreter.payload import LIMIT, Payload, parse
 from stepwell.interpreter.states import complete, effective_input
 from stepwell.language.errors import (
@@ -43,15 +42,11 @@ if TYPE_CHECKING:
     from stepwell.interpreter.events import ChildFinished, ItemsRead, MapRunChanged, ResultsWritten, TaskFailed
     from stepwell.interpreter.execution import Execution
     from stepwell.language.model import MapState
-    from stepwell.language.scope import Scope
 
 __all__ = [
-    "MapRun",
-    "Slot",
     "abort",
     "changed",
     "child_finished",
-    "child_identity",
     "enter",
     "halt",
     "items_read",
@@ -60,148 +55,9 @@ __all__ = [
     "task_failed",
 ]
 
-WINDOW = 10_000
-"""Concurrent children of a map run with MaxConcurrency 0."""
-
-PAGE = 1_000
-"""Items asked for at a time."""
-
 EXCEEDED = "The specified tolerated failure threshold was exceeded"
 
 _OUTCOMES = {"SUCCEEDED": "succeeded", "FAILED": "failed", "TIMED_OUT": "timedOut", "ABORTED": "aborted"}
-
-
-class Slot(msgspec.Struct, array_like=True):
-    """A child execution that was started. `input` is kept while it may have to be started again."""
-
-    command: int
-    index: int
-    name: str
-    items: int
-    input: bytes | None
-
-
-class Counts(msgspec.Struct, array_like=True):
-    """How many items, or children, are in which state."""
-
-    pending: int = 0
-    running: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    timed_out: int = 0
-    aborted: int = 0
-    pending_redrive: int = 0
-
-    def api(self, written: int) -> dict[str, int]:
-        """As DescribeMapRun has them."""
-        return {
-            "pending": self.pending,
-            "running": self.running,
-            "succeeded": self.succeeded,
-            "failed": self.failed,
-            "timedOut": self.timed_out,
-            "aborted": self.aborted,
-            "total": self.total,
-            "resultsWritten": written,
-            "pendingRedrive": self.pending_redrive,
-        }
-
-    def move(self, source: str | None, target: str, number: int) -> None:
-        if source is not None:
-            setattr(self, source, getattr(self, source) - number)
-        setattr(self, target, getattr(self, target) + number)
-
-    @property
-    def total(self) -> int:
-        return (
-            self.pending
-            + self.running
-            + self.succeeded
-            + self.failed
-            + self.timed_out
-            + self.aborted
-            + self.pending_redrive
-        )
-
-    @property
-    def unsuccessful(self) -> int:
-        return self.failed + self.timed_out
-
-
-class MapRun(msgspec.Struct):
-    """The state of a map run. `items`, `slots`, `results` and `unsuccessful` are stored apart from the rest."""
-
-    arn: str
-    max_concurrency: int
-    tolerated_count: int | None
-    tolerated_percentage: float | None
-    batch_items: int | None = None
-    batch_bytes: int | None = None
-    batch_input: Any = None
-    source: str = "STATE_DATA"
-    reader: dict[str, Any] | None = None
-    writer: dict[str, Any] | None = None
-    keep_results: bool = True
-    transformation: str | None = None
-    remaining: int | None = None
-    """Items that may still be read, when MaxItems limits them."""
-    cursor: str | None = None
-    read_command: int | None = None
-    """The page that is being read."""
-    write_command: int | None = None
-    """The export that is under way."""
-    reading: bool = False
-    """Whether there are pages that were not read yet."""
-    position: int = 0
-    """Items started so far: the index of the next one."""
-    children: int = 0
-    """Children started so far: the index of the next one."""
-    offset: int = 0
-    """Where the next item is in `page`."""
-    results_size: int = 0
-    item_counts: Counts = msgspec.field(default_factory=Counts)
-    execution_counts: Counts = msgspec.field(default_factory=Counts)
-    redrives: int = 0
-    again_from: int | None = None
-    """In a redrive: children with this index or a higher one, among those that did not succeed, are still to be redriven."""
-
-    # Stored apart.
-    page: list[Any] = msgspec.field(default_factory=list)
-    keys: list[str] | None = None
-    """The keys of the items when the Map iterates over an object."""
-    document: Any = None
-    slots: dict[int, Slot] = msgspec.field(default_factory=dict)
-    results: dict[int, Payload] = msgspec.field(default_factory=dict)
-    unsuccessful: dict[int, Slot] = msgspec.field(default_factory=dict)
-    again: list[int] = msgspec.field(default_factory=list)
-    """The indices of the children that a redrive has still to start, highest first; follows from `again_from`."""
-
-    def awaits(self, command: int) -> bool:
-        """Whether an answer for this command would still count."""
-        return command in self.slots or command in (self.read_command, self.write_command)
-
-
-def child_identity(parent: Identity, map_run_arn: str, name: str, execution_type: str, at: int) -> Identity:
-    """Who a child execution is. `name` and `execution_type` are those of StartChild; `at` is when the host starts it."""
-    prefix, _, run = map_run_arn.partition(":mapRun:")
-    label = run.rpartition(":")[0]
-    kind = "execution" if execution_type == "STANDARD" else "express"
-    suffix = "" if execution_type == "STANDARD" else f":{name}"
-    machine = parent.state_machine_arn.rpartition(":stateMachine:")[0]
-    return Identity(
-        execution_arn=f"{prefix}:{kind}:{label}:{name}{suffix}",
-        name=name,
-        state_machine_arn=f"{machine}:stateMachine:{label}",
-        state_machine_name=label,
-        role_arn=parent.role_arn,
-        start_time=at,
-        type="STANDARD" if execution_type == "STANDARD" else "EXPRESS",
-        map_run_arn=map_run_arn,
-        parent_execution_arn=parent.execution_arn,
-    )
-
-
-# -- beginning
 
 
 def enter(x: Execution, frame: Frame, state: MapState, again: bool) -> bool:
@@ -224,14 +80,12 @@ def enter(x: Execution, frame: Frame, state: MapState, again: bool) -> bool:
         raise StatesError(RUNTIME, f"MaxConcurrency must be zero or more, but was: {window}")
     length = 0 if items is None else len(items)
     frame.previous = x.record("MapStateStarted", frame.previous, "mapStateStartedEventDetails", {"length": length})
-    run = _map_run(x, frame, state, scope, window)
+    run = new_run(x, frame, state, scope, window)
     run.document = payload.value
     max_items = None
     if state.reader is not None:
         max_items = whole(state.reader.max_items, scope)
-        run.reader = _evaluated(state.reader, scope)
-        run.source = _source(run.reader)
-        run.reading = True
+        read_items(run, state.reader, max_items, scope)
     elif isinstance(items, dict):
         run.keys = list(items)
         run.page = list(items.values())
@@ -241,85 +95,16 @@ def enter(x: Execution, frame: Frame, state: MapState, again: bool) -> bool:
     frame.map_run = run
     frame.phase = Phase.MAP_RUN
     x.changes.new_map_run(frame)
-    x.effects.append(
-        OpenMapRun(
-            map_run_arn=run.arn,
-            command=x.allot(frame),
-            state=state.pointer,
-            execution_type=state.execution_type,
-            max_concurrency=run.max_concurrency,
-            tolerated_failure_count=run.tolerated_count,
-            tolerated_failure_percentage=run.tolerated_percentage,
-        )
-    )
+    x.effects.append(open_effect(x, frame, run, state))
     frame.previous = x.record("MapRunStarted", frame.previous, "mapRunStartedEventDetails", {"mapRunArn": run.arn})
     if max_items is not None and max_items < 0:
         _fail(x, frame, run, Failure(ITEM_READER_FAILED, "field MaxItems must be positive"))
         return False
-    run.remaining = max_items or None
     _pump(x, frame, run)
     return False
 
 
-def _map_run(x: Execution, frame: Frame, state: MapState, scope: Scope, window: int) -> MapRun:
-    prefix = x.identity.state_machine_arn.rpartition(":stateMachine:")[0]
-    label = state.label or x.random.uuid4()
-    count = whole(state.tolerated_count, scope)
-    percentage = fraction(state.tolerated_percentage, scope)
-    if count is not None and count < 0:
-        raise StatesError(RUNTIME, "ToleratedFailureCount must be positive.")
-    if percentage is not None and not 0 <= percentage <= 100:
-        raise StatesError(RUNTIME, "ToleratedFailurePercentage must be between 0 and 100.")
-    run = MapRun(
-        arn=f"{prefix}:mapRun:{x.identity.state_machine_name}/{label}:{x.random.uuid4()}",
-        max_concurrency=window,
-        tolerated_count=count,
-        tolerated_percentage=percentage,
-    )
-    if state.batcher is not None:
-        run.batch_items = whole(state.batcher.max_items, scope)
-        run.batch_bytes = whole(state.batcher.max_bytes, scope)
-        if state.batcher.batch_input is not None:
-            run.batch_input = state.batcher.batch_input(scope)
-    if state.writer is not None:
-        run.transformation = state.writer.config.get("Transformation")
-        if state.writer.resource is not None or run.transformation == "NONE":
-            run.writer = {"Resource": state.writer.resource, "WriterConfig": dict(state.writer.config)}
-            if state.writer.arguments is not None:
-                run.writer["Arguments" if state.jsonata else "Parameters"] = state.writer.arguments(scope)
-            run.keep_results = False
-    return run
-
-
-def _evaluated(reader: Any, scope: Scope) -> dict[str, Any]:
-    evaluated: dict[str, Any] = {"Resource": reader.resource}
-    if reader.arguments is not None:
-        evaluated["Parameters"] = reader.arguments(scope)
-    evaluated["ReaderConfig"] = {} if reader.config is None else reader.config(scope)
-    return evaluated
-
-
-def _source(reader: dict[str, Any]) -> str:
-    parameters = reader.get("Parameters") or {}
-    bucket, key = parameters.get("Bucket"), parameters.get("Key")
-    if bucket is None:
-        return "STATE_DATA"
-    return f"S3://{bucket}" if key is None else f"S3://{bucket}/{key}"
-
-
 # -- items in, children out
-
-
-def _read(x: Execution, frame: Frame, run: MapRun) -> None:
-    assert run.reader is not None
-    run.read_command = x.allot(frame)
-    x.effects.append(_read_effect(run))
-
-
-def _read_effect(run: MapRun) -> ReadItems:
-    assert run.reader is not None and run.read_command is not None
-    limit = PAGE if run.remaining is None else min(PAGE, run.remaining)
-    return ReadItems(run.read_command, run.arn, run.reader, run.cursor, limit)
 
 
 def items_read(x: Execution, event: ItemsRead) -> None:
@@ -345,88 +130,19 @@ def items_read(x: Execution, event: ItemsRead) -> None:
 def _pump(x: Execution, frame: Frame, run: MapRun) -> None:
     """Start what the window allows, read ahead, and finish when there is nothing left."""
     x.changes.touch_map_run(frame)
-    window = run.max_concurrency or WINDOW
     state: MapState = frame.state  # type: ignore[assignment]
     try:
-        while run.again and len(run.slots) < window:
-            _start_again(x, frame, run, state)
-        while len(run.slots) < window:
-            batch = _next_batch(x, frame, run, state)
-            if batch is None:
-                break
-            _start_child(x, frame, run, state, *batch)
+        fill(x, frame, run, state)
     except StatesError as error:
         _stop_children(x, run)
         run.reading = False
         x.effects.append(CloseMapRun(run.arn, "FAILED"))
         fault(x, frame, error)
         return
-    if run.reading and run.read_command is None and len(run.page) - run.offset < PAGE // 2:
-        _read(x, frame, run)
+    read_ahead(x, frame, run)
     _update(x, run)
     if not run.slots and not run.again and not run.reading and run.read_command is None and run.offset >= len(run.page):
         _children_done(x, frame, run)
-
-
-def _next_batch(x: Execution, frame: Frame, run: MapRun, state: MapState) -> tuple[Payload, int] | None:
-    """The input of the next child and its number of items; None when it has to wait for a page, or there is none."""
-    available = len(run.page) - run.offset
-    if not available:
-        return None
-    if state.batcher is None:
-        return _item(x, frame, run, state, 0), 1
-    most = run.batch_items or (1 << 60)
-    if available < most and run.reading:
-        return None
-    batch: dict[str, Any] = {}
-    if run.batch_input is not None:
-        batch["BatchInput"] = run.batch_input
-    limit = min(run.batch_bytes or LIMIT, LIMIT)
-    size = Payload({**batch, "Items": []}).size
-    items: list[Any] = []
-    while len(items) < min(most, available):
-        item = _item(x, frame, run, state, len(items))
-        size += item.size + (1 if items else 0)
-        if items and size > limit:
-            break
-        items.append(item.value)
-    batch["Items"] = items
-    return Payload(batch), len(items)
-
-
-def _item(x: Execution, frame: Frame, run: MapRun, state: MapState, ahead: int) -> Payload:
-    value = run.page[run.offset + ahead]
-    if state.item_selector is None:
-        return Payload(value)
-    index = run.position + ahead
-    item = {"Index": index, "Value": value, "Source": run.source}
-    if run.keys is not None:
-        item["Key"] = run.keys[index]
-    states = {"input": frame.input.value} if state.jsonata else {}
-    return Payload(state.item_selector(x.scope(frame, run.document, states=states, item=item)))
-
-
-def _start_child(x: Execution, frame: Frame, run: MapRun, state: MapState, payload: Payload, items: int) -> None:
-    if payload.size > LIMIT:
-        raise data_limit(state.name)
-    slot = Slot(x.allot(frame), run.children, x.random.uuid4(), items, payload.encode())
-    run.offset += items
-    run.position += items
-    run.children += 1
-    run.slots[slot.command] = slot
-    run.item_counts.move("pending", "running", items)
-    run.execution_counts.move(None, "running", 1)
-    x.changes.slot(frame, slot.command)
-    x.effects.append(_start_effect(run, state, slot))
-
-
-def _start_effect(run: MapRun, state: MapState, slot: Slot) -> AnyEffect:
-    if slot.index in run.unsuccessful:
-        return RedriveChild(
-            slot.command, run.arn, state.pointer, slot.name, slot.input, state.execution_type, slot.items
-        )
-    assert slot.input is not None
-    return StartChild(slot.command, run.arn, state.pointer, slot.name, slot.input, state.execution_type, slot.items)
 
 
 def _update(x: Execution, run: MapRun) -> None:
@@ -641,36 +357,13 @@ def _redrive(x: Execution, frame: Frame, run: MapRun) -> None:
     frame.phase = Phase.MAP_RUN
     details = {"mapRunArn": run.arn, "redriveCount": run.redrives}
     frame.previous = x.record("MapRunRedriven", frame.previous, "mapRunRedrivenEventDetails", details)
-    x.effects.append(
-        OpenMapRun(
-            map_run_arn=run.arn,
-            command=x.allot(frame),
-            state=state.pointer,
-            execution_type=state.execution_type,
-            max_concurrency=run.max_concurrency,
-            tolerated_failure_count=run.tolerated_count,
-            tolerated_failure_percentage=run.tolerated_percentage,
-            redrive_count=run.redrives,
-        )
-    )
+    x.effects.append(open_effect(x, frame, run, state))
     run.again = sorted(run.unsuccessful, reverse=True)
     for counts in (run.item_counts, run.execution_counts):
         counts.pending_redrive = counts.failed + counts.timed_out + counts.aborted
         counts.failed = counts.timed_out = counts.aborted = 0
     run.again_from = run.again[-1] if run.again else None
     _pump(x, frame, run)
-
-
-def _start_again(x: Execution, frame: Frame, run: MapRun, state: MapState) -> None:
-    """Redrive the next child that did not succeed."""
-    old = run.unsuccessful[run.again.pop()]
-    run.again_from = run.again[-1] if run.again else None
-    slot = Slot(x.allot(frame), old.index, old.name, old.items, old.input)
-    run.slots[slot.command] = slot
-    run.item_counts.move("pending_redrive", "running", slot.items)
-    run.execution_counts.move("pending_redrive", "running", 1)
-    x.changes.slot(frame, slot.command)
-    x.effects.append(_start_effect(run, state, slot))
 
 
 def changed(x: Execution, event: MapRunChanged) -> None:
@@ -696,8 +389,8 @@ def pending(frame: Frame, run: MapRun) -> list[AnyEffect]:
     if frame.phase != Phase.MAP_RUN:
         return effects
     if run.read_command is not None:
-        effects.append(_read_effect(run))
-    effects.extend(_start_effect(run, state, slot) for slot in run.slots.values())
+        effects.append(read_effect(run))
+    effects.extend(start_effect(run, state, slot) for slot in run.slots.values())
     if run.write_command is not None:
         effects.append(_write_effect(run))
     return effects

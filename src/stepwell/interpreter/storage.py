@@ -26,7 +26,7 @@ import msgspec
 
 from stepwell.interpreter.frames import Attempt, Children, Frame
 from stepwell.interpreter.identity import Identity
-from stepwell.interpreter.mapruns import MapRun, Slot
+from stepwell.interpreter.maprecords import MapRun, Slot
 from stepwell.interpreter.payload import Payload, parse, render
 from stepwell.interpreter.states import effective_input
 
