@@ -33,10 +33,17 @@ lint: setup ## ruff, mypy --strict and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup ## measure what the README claims
+emulators: .venv-emulators/.ready ## install ministack and moto, for comparisons and as other AWS services in tests
+
+.venv-emulators/.ready:
+	@$(PYTHON) -m venv .venv-emulators
+	@.venv-emulators/bin/pip install --quiet --disable-pip-version-check 'ministack==1.5.33' 'moto[server]==5.2.5'
+	@touch $@
+
+bench: setup emulators ## measure what the README claims, side by side with the others
 	$(BIN)/python -m benchmarks
 
 clean: ## remove what the targets made, not your data
 	rm -rf .venv demo-output .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint emulators bench clean
