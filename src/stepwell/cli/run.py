@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 def command(
     source: Annotated[Path, typer.Argument(help="A project folder, or a definition (*.asl.json, *.asl.yaml).")],
     machine: Annotated[str | None, typer.Argument(help="The project's machine, if it has several.")] = None,
-    input: Annotated[str | None, typer.Option("--input", help="JSON, @FILE, or - for stdin.")] = None,
+    input: Annotated[
+        str | None, typer.Option("--input", help="JSON, @FILE, or - for stdin. Default: the project's, or {}.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Execution name; a running one of that name is continued.")
     ] = None,
@@ -38,7 +40,7 @@ def command(
     Everything is written to the data directory before it counts. Interrupted or killed, the execution continues with the same command and
     --name NAME. Exit codes: 0 succeeded, 1 failed, 2 wrong call or file, 3 timed out, 4 aborted, 5 unusable directory, 130 interrupted.
     """
-    text = read_input(input)
+    text = None if input is None else read_input(input)
     if not source.exists():
         raise Problem(f"{source} does not exist; give a project folder or a definition file")
     is_project = source.is_dir() or source.name == "stepwell.toml"
@@ -51,7 +53,7 @@ def _run(
     source: Path,
     is_project: bool,
     machine: str | None,
-    text: str,
+    text: str | None,
     name: str | None,
     directory: Path,
     environment: str | None,
@@ -62,8 +64,9 @@ def _run(
 
     async def main() -> int:
         async with Engine.open(directory) as engine:
-            chosen = await _machine(engine, source, is_project, machine, environment)
-            execution = await _start(engine, chosen, text, name)
+            chosen, declared = await _machine(engine, source, is_project, machine, environment)
+            given = declared if text is None else jsonlib.loads(text)
+            execution = await _start(engine, chosen, given, name)
             return await _follow(execution, directory, json)
 
     try:
@@ -74,14 +77,15 @@ def _run(
 
 async def _machine(
     engine: Engine, source: Path, is_project: bool, wanted: str | None, environment: str | None
-) -> Machine:
+) -> tuple[Machine, Any]:
+    """The machine, and the input it gets when none is given: the project's declared one, else `{}`."""
     from stepwell.language import DefinitionError
 
     try:
         if not is_project:
             if wanted:
                 raise Problem(f"{source} is a definition; a machine's name ({wanted!r}) goes with a project folder")
-            return await engine.load(source)
+            return await engine.load(source), {}
         from stepwell.project import ProjectError, load_project
 
         try:
@@ -92,15 +96,16 @@ async def _machine(
     except DefinitionError as error:
         raise Problem(str(error)) from error
     if wanted is None and len(machines) == 1:
-        return next(iter(machines.values()))
+        wanted = next(iter(machines))
     if wanted in machines:
-        return machines[wanted]
+        declared = project.machines[wanted].input
+        return machines[wanted], {} if declared is None else declared
     known = ", ".join(sorted(machines)) or "none"
     asked = "which machine?" if wanted is None else f"there is no machine {wanted!r}."
     raise Problem(f"{source}: {asked} It declares: {known}")
 
 
-async def _start(engine: Engine, machine: Machine, text: str, name: str | None) -> Execution:
+async def _start(engine: Engine, machine: Machine, input: Any, name: str | None) -> Execution:
     from stepwell.engine.errors import ApiError, ExecutionAlreadyExists
 
     if name:
@@ -114,7 +119,7 @@ async def _start(engine: Engine, machine: Machine, text: str, name: str | None) 
             if execution.status == "RUNNING":
                 return execution
     try:
-        return await machine.start(jsonlib.loads(text), name=name)
+        return await machine.start(input, name=name)
     except ExecutionAlreadyExists as error:
         raise Problem(f"an execution named {name!r} has ended already; choose another --name. ({error})")
     except ApiError as error:
