@@ -10,7 +10,9 @@ import pytest
 from stepwell.interpreter.effects import CancelTask, RunTask, SetTimer
 from stepwell.interpreter.events import Redriven, TaskFailed, TaskSucceeded
 from stepwell.interpreter.execution import BREATH
-from tests.interpreter.helpers import begin, chain, details, machine, of, output, passing, run, scripted, task
+from stepwell.language.compiler import compile_machine
+from tests.interpreter.helpers import begin, chain, details, machine, of, output, passing, run, scripted, silent, task
+from tests.interpreter.memory_host import Run, identity
 from tests.interpreter.test_children import mapping, parallel
 
 LOOP = machine({"A": passing(Next="B"), "B": passing(Next="A")})
@@ -261,3 +263,26 @@ def test_wait(fields: dict[str, Any], due: int) -> None:
     done = run(machine({"W": state}), {"s": 20, "text": "30", "t": "2023-11-14T22:13:26.500+00:00"})
     assert done.now - done.execution.identity.start_time == due
     assert done.types[-2:] == ["WaitStateExited", "ExecutionSucceeded"]
+
+
+# -- odd data
+
+
+def test_what_is_not_json_is_refused() -> None:
+    for text in (b"NaN", b"[Infinity]", b"{", b"", b"[" * 100_000):
+        with pytest.raises(ValueError, match=r".*"):
+            Run(compile_machine(machine({"P": passing()})), text, identity(), silent)
+
+
+def test_lone_surrogates_and_big_numbers_pass() -> None:
+    data = b'["\\ud800", 1e300, 123456789012345678901234567890, -0.0]'
+    done = Run(compile_machine(machine({"P": passing(Parameters={"x.$": "$"})})), data, identity(), silent)
+    assert output(done)["x"][0] == "\ud800"
+
+
+def test_data_nested_too_deeply_fails_the_state_only() -> None:
+    deep = ("[" * 980 + "]" * 980).encode()
+    grow = {"G": passing(Parameters={"x": {"y": {"z.$": "$"}}}, Next="C"), "C": passing(Next="G")}
+    done = Run(compile_machine(machine(grow)), deep, identity(), silent).run()
+    assert done.finish is not None and done.finish.error == "States.Runtime"
+    assert "nested too deeply" in str(done.finish.cause)

@@ -71,7 +71,7 @@ from stepwell.interpreter.frames import FRAME_BITS, ROOT, Frame, Phase
 from stepwell.interpreter.identity import Identity
 from stepwell.interpreter.payload import LIMIT, Payload
 from stepwell.interpreter.randomness import Random
-from stepwell.language.errors import StatesError
+from stepwell.language.errors import RUNTIME, StatesError
 from stepwell.language.scope import EMPTY, Evaluator, Scope
 
 if TYPE_CHECKING:
@@ -254,6 +254,9 @@ class Execution:
                         break
                 except StatesError as error:
                     failures.fault(self, frame, error)
+                    break
+                except RecursionError:
+                    failures.fault(self, frame, StatesError(RUNTIME, "The state's data is nested too deeply."))
                     break
                 reenter = False
 

@@ -37,7 +37,7 @@ def new_run(x: Execution, frame: Frame, state: MapState, scope: Scope, window: i
     count = whole(state.tolerated_count, scope)
     percentage = fraction(state.tolerated_percentage, scope)
     if count is not None and count < 0:
-        raise StatesError(RUNTIME, "ToleratedFailureCount must be positive.")
+        raise StatesError(RUNTIME, "ToleratedFailureCount cannot be negative.")
     if percentage is not None and not 0 <= percentage <= 100:
         raise StatesError(RUNTIME, "ToleratedFailurePercentage must be between 0 and 100.")
     run = MapRun(

@@ -77,7 +77,7 @@ def enter(x: Execution, frame: Frame, state: MapState, again: bool) -> bool:
             raise StatesError(RUNTIME, f'Reference path "{state.items_text}" must point to array.')
     window = whole(state.max_concurrency, scope) or 0
     if window < 0:
-        raise StatesError(RUNTIME, f"MaxConcurrency must be zero or more, but was: {window}")
+        raise StatesError(RUNTIME, "MaxConcurrency cannot be negative.")
     length = 0 if items is None else len(items)
     frame.previous = x.record("MapStateStarted", frame.previous, "mapStateStartedEventDetails", {"length": length})
     run = new_run(x, frame, state, scope, window)

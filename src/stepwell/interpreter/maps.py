@@ -40,7 +40,7 @@ def enter(x: Execution, frame: Frame, state: MapState, again: bool) -> bool:
         raise not_an_array(state)
     window = whole(state.max_concurrency, scope) or WINDOW
     if window < 0:
-        raise StatesError(RUNTIME, f"MaxConcurrency must be zero or more, but was: {window}")
+        raise StatesError(RUNTIME, "MaxConcurrency cannot be negative.")
     children = Children(len(items), min(window, WINDOW))
     children.tolerated = tolerance(state, scope, len(items))
     children.items = items

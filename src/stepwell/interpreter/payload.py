@@ -22,11 +22,18 @@ def parse(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return json.loads(data)
+        try:
+            return json.loads(data, parse_constant=_refuse)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def render(value: Any) -> str:
-    """The compact JSON text of a value."""
+    """The compact JSON text of a value. RecursionError when it is nested too deeply to be written."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:
