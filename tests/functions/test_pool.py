@@ -273,6 +273,16 @@ async def test_too_much_memory_ends_the_worker_only(bench: Bench, code):
     assert (await bench(b"0")).payload == b'"small"'
 
 
+async def test_the_memory_told_is_the_workers_own(bench: Bench, code):
+    """Not the host's, which Linux counts into a child's peak."""
+    bench.add(code("def handler(event, context):\n    return len(b'x' * event)"))
+    host = bytearray(b"x") * 150_000_000
+    small = (await bench(b"0")).memory_mb
+    assert 5 < small < 60
+    assert (await bench(b"100000000")).memory_mb >= small + 90
+    del host
+
+
 @pytest.mark.parametrize(
     ("statement", "text"),
     [

@@ -131,6 +131,16 @@ async def test_an_annotation_that_cannot_be_resolved(bench: Bench, code):
     assert "import its names at the top of the module" in error.error_message
 
 
+@pytest.mark.parametrize("hint", ["str", "int | None", "dict[str, list[int]]", "list", "tuple[str, ...]", "None"])
+def test_results_that_json_knows_need_no_library(code, hint):
+    folder = code(f"import sys\ndef handler(event, context) -> {hint}: ...")
+    script = "import handler, sys\nfrom stepwell.functions.typed import codec\n"
+    script += "codec(handler.handler); print('msgspec' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    shown = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout == "False\n"
+
+
 def test_a_type_that_events_cannot_be_decoded_to():
     class Connection: ...
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ INIT_TIMEOUT = 120.0
 
 _SOCKET_BUFFER = 512 * 1024
 _LINE_LIMIT = 256 * 1024
+_READ = 65_536
+_READS = 4
 _PASSED_ON = frozenset(
     {"PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 )
@@ -209,7 +212,7 @@ class WorkerProcess:
     def _send(self, data: bytes, timeout: float) -> asyncio.Future[tuple[int, bytes, bytes]]:
         answer: asyncio.Future[tuple[int, bytes, bytes]] = self._loop.create_future()
         self._answer = answer
-        self._timer = self._loop.call_later(timeout, self._expire)
+        self._timer = self._loop.call_later(timeout, self._expire, timeout)
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
@@ -299,9 +302,7 @@ class WorkerProcess:
     def _request(self) -> str:
         return self.call.request_id if self.call is not None else "unknown"
 
-    def _expire(self) -> None:
-        self._timer = self._loop.call_later(3600, lambda: None)
-        seconds = INIT_TIMEOUT if self.call is None else self.spec.timeout
+    def _expire(self, seconds: float) -> None:
         self.kill(
             FunctionError(
                 error_type="Sandbox.Timedout",
@@ -331,8 +332,12 @@ class WorkerProcess:
             self._pidfd = os.pidfd_open(self._process.pid)
             self._loop.add_reader(self._pidfd, self._bury)
         else:
-            waiting = asyncio.ensure_future(asyncio.to_thread(self._process.wait))
-            waiting.add_done_callback(lambda _: self._bury())
+            threading.Thread(target=self._wait, daemon=True, name=f"stepwell-wait-{self._process.pid}").start()
+
+    def _wait(self) -> None:
+        self._process.wait()
+        with contextlib.suppress(RuntimeError):  # The loop may have been closed meanwhile.
+            self._loop.call_soon_threadsafe(self._bury)
 
     def _bury(self) -> None:
         """The process is dead: end what it left behind, reap it, and answer for it."""
@@ -361,9 +366,10 @@ class WorkerProcess:
     # --- output
 
     def _read_output(self) -> None:
-        while True:
+        # As much as a pipe holds, twice over: all that was written before an answer, and no endless flood.
+        for _ in range(_READS):
             try:
-                data = os.read(self._output, 65_536)
+                data = os.read(self._output, _READ)
             except BlockingIOError:
                 return
             except OSError:
@@ -381,7 +387,7 @@ class WorkerProcess:
                 self._partial += lines[-1]
             if len(self._partial) > _LINE_LIMIT:
                 self._end_line()
-            if len(data) < 65_536:
+            if len(data) < _READ:
                 return
 
     def _end_line(self) -> None:

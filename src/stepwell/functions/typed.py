@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+import types
 from collections.abc import Callable
 from decimal import Decimal
 from functools import wraps
@@ -209,7 +210,7 @@ class InvalidAnnotation(Exception):
 
 
 def _origin(hint: Any) -> Any:
-    return getattr(hint, "__origin__", hint)
+    return types.UnionType if isinstance(hint, types.UnionType) else getattr(hint, "__origin__", hint)
 
 
 def _is_plain(hint: Any) -> bool:
@@ -334,8 +335,18 @@ def _at_pointer(message: str) -> str:
     return f"the event does not fit: at {place}: {text}"
 
 
+def _is_json(hint: Any) -> bool:
+    """Whether a type is made of what JSON knows, all the way down."""
+    if hint is Any or hint is None or hint in (str, int, float, bool, type(None), object, dict, list, tuple):
+        return True
+    arguments = getattr(hint, "__args__", ())
+    return _origin(hint) in (dict, list, tuple, types.UnionType) and all(
+        argument is Ellipsis or _is_json(argument) for argument in arguments
+    )
+
+
 def _result_codec(hint: Any) -> tuple[Encode, Convert]:
-    if _is_plain(hint) or _is_model(hint):
+    if _is_json(hint) or _is_model(hint):
         return _dump_typed, _plain_value
     import msgspec
 

@@ -86,8 +86,8 @@ class Uploads:
     """The uploaded functions of one engine. Without a directory they are kept in a temporary one until `close`."""
 
     def __init__(self, directory: Path | None) -> None:
-        self._temporary = None if directory is not None else tempfile.mkdtemp(prefix="stepwell-functions-")
-        self.directory = Path(self._temporary) if directory is None else directory
+        self._temporary = directory is None
+        self.directory = Path(tempfile.mkdtemp(prefix="stepwell-functions-")) if directory is None else directory
         self.functions: dict[str, Uploaded] = {}
         if self.directory.is_dir():
             for path in sorted(self.directory.glob("*/function.json")):
@@ -95,8 +95,8 @@ class Uploads:
                 self.functions[uploaded.name] = uploaded
 
     def close(self) -> None:
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def specs(self) -> Iterator[FunctionSpec]:
         """Every function, version and alias, for a FunctionPool."""
@@ -202,7 +202,9 @@ def unpack(archive: bytes, target: Path) -> None:
                         out.write(chunk)
                 path.chmod((entry.external_attr >> 16) & 0o755 | 0o444)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise BadArchive(f"Could not unzip uploaded file. Please check your file, then try to upload again. ({error})") from error
+        raise BadArchive(
+            f"Could not unzip uploaded file. Please check your file, then try to upload again. ({error})"
+        ) from error
 
 
 def _inside(target: Path, entry: zipfile.ZipInfo) -> Path:
