@@ -55,7 +55,7 @@ class Engine:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     found = Engine()
-    thread = threading.Thread(target=found.server.serve_forever)
+    thread = threading.Thread(target=found.server.serve_forever, args=(0.01,))
     thread.start()
     monkeypatch.setenv("STEPWELL_API_URL", f"http://127.0.0.1:{found.server.server_port}")
     monkeypatch.setenv("STEPWELL_TASK_TOKEN", TOKEN)
@@ -227,7 +227,7 @@ def test_spot_notice(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     monkeypatch.setenv("STEPWELL_MACHINE", "ec2")
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")

@@ -99,7 +99,7 @@ def close(handler: BaseHTTPRequestHandler) -> None:
 @pytest.fixture
 def service() -> Iterator[Service]:
     found = Service()
-    thread = threading.Thread(target=found.server.serve_forever)
+    thread = threading.Thread(target=found.server.serve_forever, args=(0.01,))
     thread.start()
     yield found
     found.server.shutdown()

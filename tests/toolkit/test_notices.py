@@ -109,7 +109,7 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/hook", received, statuses
     server.shutdown()

@@ -166,7 +166,7 @@ def test_readers_never_see_a_mixture(bucket: LocalBucket, tmp_path: Path) -> Non
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
-    for n in range(300):
+    for n in range(120):
         letter = "abcdefgh"[n % 8]
         bucket.put("k", letter.encode() * (n * 100 + 1), metadata={"c": letter})
         if n % 10 == 0:

@@ -50,7 +50,7 @@ INDEX = "status-sync_timestamp-index"
 
 @pytest.fixture
 def tables(make_resources: MakeResources) -> Callable[[str], Table]:
-    return make_resources(DECLARED).table
+    return lambda name: make_resources({"tables": {name: DECLARED["tables"][name]}}).table(name)
 
 
 @pytest.fixture

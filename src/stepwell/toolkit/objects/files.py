@@ -43,9 +43,9 @@ class Files:
         return path, file
 
     def place(self, source: Path, relative: str, *, keep: bool) -> None:
-        """Give the staged file its name, replacing a leftover of that name, durably. `keep`: the source stays until later.
+        """Give the staged file its name, replacing a leftover of that name, and sync both, file and name.
 
-        Raises OSError where the name is impossible.
+        `keep`: the source stays until later. Raises OSError where the name is impossible.
         """
         target = self.root / relative
         for attempt in range(5):
@@ -60,7 +60,9 @@ class Files:
                 # A concurrent delete swept the empty folder away.
                 if attempt == 4:
                     raise
-        sync_directory(target.parent)
+        # In this order: journaling file systems write the new name along with the file, and the folder costs next to nothing.
+        sync(target)
+        sync(target.parent)
 
     def remove(self, relative: str) -> None:
         """Remove a file that no object refers to, and folders that it leaves empty."""
@@ -95,7 +97,7 @@ class Files:
         for path in reversed(missing):
             with contextlib.suppress(FileExistsError):
                 path.mkdir()
-            sync_directory(path.parent)
+            sync(path.parent)
 
 
 def natural_path(key: str) -> str | None:
@@ -125,9 +127,9 @@ def path_identity(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
-def sync_directory(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Make a file's bytes, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -157,5 +159,3 @@ def _link(source: Path, target: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         shutil.copyfile(source, target)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())

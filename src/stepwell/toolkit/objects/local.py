@@ -2,8 +2,8 @@
 
 How nothing is torn or lost. An object is a row of the index that names a file. A write
 
-1. fills a staged file and syncs it;
-2. in one index transaction checks the condition, gives the file a name that no row refers to, syncs its folder, and points the
+1. fills a staged file (and syncs it, if it is large);
+2. in one index transaction checks the condition, gives the file a name that no row refers to, syncs both, and points the
    row at it. The commit is the moment the object changes;
 3. removes the file of the version before, holding the index's write lock, so that no writer can give its name to a new object at
    that moment. Should the process die here, the transaction has left a note in `garbage`, and the next write removes it.
@@ -83,6 +83,8 @@ CREATE TABLE parts (
     PRIMARY KEY (upload, number)
 ) WITHOUT ROWID
 """
+_SYNC_EARLY = 256 * 1024
+"""Larger files are synced before the transaction that names them, so that it does not keep others waiting."""
 _COLUMNS = "key, path, version, size, etag, modified, content_type, metadata, storage_class, kms_key_id"
 _LAST = "\U0010ffff" * 257  # sorts after every continuation of a prefix: a key has at most 1,024 bytes
 
@@ -256,7 +258,7 @@ class LocalBucket(Bucket):
         *,
         upload_id: str | None = None,
     ) -> ObjectInfo:
-        """Step 2 and 3 of a write; `source` is synced and complete. With `upload_id` the upload ends in the same commit."""
+        """Step 2 and 3 of a write; `source` is complete. With `upload_id` the upload ends in the same commit."""
         with self._index.write() as index:
             if upload_id is not None:
                 if not index.execute("DELETE FROM uploads WHERE id = ?", (upload_id,)).rowcount:
@@ -377,7 +379,8 @@ class _Writer(ObjectWriter):
                 raise ValueError("the writer was aborted")
             try:
                 with _disk_errors(self._key):
-                    os.fsync(self._file.fileno())
+                    if self.size > _SYNC_EARLY:
+                        os.fsync(self._file.fileno())
                     self.info = self._bucket._publish(
                         self._key, self._path, self.size, self._digest.hexdigest(), self._attributes, *self._condition
                     )
