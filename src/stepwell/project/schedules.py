@@ -15,11 +15,13 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
-from aws_croniter import AwsCroniter
+
+if TYPE_CHECKING:
+    from aws_croniter import AwsCroniter
 
 CatchUp = Literal["latest", "all", "none"]
 
@@ -193,6 +195,8 @@ def _cron(expression: str) -> AwsCroniter:
         raise ScheduleError(f"{expression!r} has {len(fields)} fields; cron needs six: {' '.join(_FIELDS)}")
     if (fields[2] == "?") == (fields[4] == "?"):
         raise ScheduleError(f"{expression!r}: exactly one of day-of-month and day-of-week must be ?")
+    from aws_croniter import AwsCroniter  # 20 ms that only a project with a schedule should pay
+
     if fields[4] == "L":
         fields[4] = "7"  # The last day of the week; the library knows L only with a day.
     try:
