@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,8 @@ async def main(directory: Path, first: int, count: int, durability: Any) -> None
             for number in numbers:
                 kind = KINDS[number % len(KINDS)]
                 name = f"{kind}-{number}"
-                try:
+                with suppress(ExecutionAlreadyExists):  # started before the kill, its acknowledgement was lost
                     await machines[kind].start(input_of(kind, number), name=name)
-                except ExecutionAlreadyExists:
-                    pass  # started before the kill, its acknowledgement was lost
                 say(f"started {name}")
                 await asyncio.sleep(0.002)
 

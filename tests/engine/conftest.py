@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from stepwell.engine import Engine, VirtualClock
+from stepwell.engine.clock import idle
 from stepwell.tasks.requests import Submitted, TaskError, TaskRequest
 
 ROLE = "arn:aws:iam::123456789012:role/test"
@@ -40,7 +41,8 @@ class Runner:
             return None
         if name not in self.answers:
             try:
-                await asyncio.Event().wait()
+                with idle():
+                    await asyncio.Event().wait()
             except asyncio.CancelledError:
                 self.cancelled.append(task.command)
                 raise

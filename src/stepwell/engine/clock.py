@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-__all__ = ["Alarm", "Clock", "SystemClock", "VirtualClock"]
+__all__ = ["Alarm", "Clock", "SystemClock", "VirtualClock", "idle"]
 
 LONGEST_NAP = 5.0
 """Seconds after which the system clock is read again, so that a clock that was set forward is noticed."""
@@ -77,7 +77,22 @@ class SystemClock:
         yield
 
 
-_inside: ContextVar[int] = ContextVar("stepwell_clock_inside", default=0)
+_running: ContextVar[VirtualClock | None] = ContextVar("stepwell_running_clock", default=None)
+"""The virtual clock that the current task holds still."""
+
+
+@contextmanager
+def idle() -> Iterator[None]:
+    """While inside, the current task only waits: it does not keep virtual time from passing."""
+    clock = _running.get()
+    if clock is None:
+        yield
+        return
+    clock._hold(-1)
+    try:
+        yield
+    finally:
+        clock._hold(1)
 
 
 def _wake(woken: asyncio.Future[None]) -> None:
@@ -99,8 +114,8 @@ class _Alarm:
 class VirtualClock:
     """Time that passes only when nothing else can happen: a year's Wait takes microseconds.
 
-    It jumps to the next alarm when somebody waits for an outcome (`waiting`), nothing runs (`running`), and the event loop
-    was quiet for a few turns. `advance` moves it by hand.
+    It jumps to the next alarm when somebody waits for an outcome (`waiting`), nothing runs (`running`, except what is `idle`),
+    and the event loop was quiet for a few turns. `advance` moves it by hand.
     """
 
     def __init__(self, start: int = 1_767_225_600_000) -> None:
@@ -126,28 +141,32 @@ class VirtualClock:
     async def sleep(self, seconds: float) -> None:
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         alarm = self.arm(self._now + round(seconds * 1000), lambda: _wake(woken))
-        inside = _inside.get()
-        self._running -= inside
-        self._watch()
         try:
-            await woken
+            with idle():
+                await woken
         finally:
-            self._running += inside
             alarm.cancel()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        self._running += 1
-        token = _inside.set(1)
+        self._hold(1)
+        token = _running.set(self)
         try:
             yield
         finally:
-            _inside.reset(token)
-            self._running -= 1
-            self._watch()
+            _running.reset(token)
+            self._hold(-1)
+
+    def _hold(self, change: int) -> None:
+        self._running += change
+        self._watch()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
+        if _running.get() is self:  # a task of an execution: it waits, but not for its own sake
+            with idle():
+                yield
+            return
         self._waiting += 1
         self._watch()
         try:
@@ -166,7 +185,7 @@ class VirtualClock:
 
     async def _settle(self) -> None:
         self._quiet = 0
-        while self._quiet < QUIET_TURNS or self._running:
+        while self._quiet < QUIET_TURNS:
             self._quiet += 1
             await asyncio.sleep(0)
 

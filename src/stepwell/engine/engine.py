@@ -38,10 +38,12 @@ from stepwell.engine.service import Service
 
 if TYPE_CHECKING:
     from stepwell.functions.pool import FunctionPool
+    from stepwell.functions.uploads import Uploads
     from stepwell.project.project import Machine as ProjectMachine
     from stepwell.project.project import Project
     from stepwell.tasks.aws_clients import AwsClients
     from stepwell.tasks.dispatcher import Dispatcher
+    from stepwell.tasks.lambdas import FunctionsOf
     from stepwell.tasks.ports import Executions as ExecutionsPort
 
 __all__ = ["Engine", "Mode"]
@@ -61,6 +63,8 @@ class Engine:
     metrics: Metrics
     functions: FunctionPool
     """Runs this engine's functions; `register` adds one."""
+    uploads: Uploads
+    """The functions uploaded through the Lambda API."""
 
     def __init__(
         self,
@@ -159,6 +163,15 @@ class Engine:
         self.schedules.start()
 
     async def _start_functions(self) -> None:
+        await self._open_pool()
+        # Before recovery: its tasks may be calls of uploaded functions.
+        from stepwell.functions.uploads import Uploads
+
+        self.uploads = Uploads(None if self.directory is None else self.directory / "lambda")
+        for spec in self.uploads.specs():
+            self.functions.register(spec)
+
+    async def _open_pool(self) -> None:
         if self._given_functions is not None:
             self.functions = self._given_functions
             return
@@ -180,7 +193,7 @@ class Engine:
     def _make_dispatcher(self) -> Dispatcher:
         from stepwell.tasks.dispatcher import Dispatcher
 
-        self._dispatcher = Dispatcher(functions=self.functions, executions=Service(self), aws=self._aws())
+        self._dispatcher = Dispatcher(functions=self.functions, executions=Service(self), aws=self.aws())
         return self._dispatcher
 
     def _make_items(self) -> ItemPort | None:
@@ -188,9 +201,10 @@ class Engine:
             return None
         from stepwell.tasks.items import Items
 
-        return Items(aws=self._aws(), data=self.directory)
+        return Items(aws=self.aws(), data=self.directory)
 
-    def _aws(self) -> AwsClients:
+    def aws(self) -> AwsClients:
+        """How this engine reaches AWS, or the emulator it was given."""
         from stepwell.tasks.aws_clients import AwsClients
 
         if self._clients is None:
@@ -211,15 +225,19 @@ class Engine:
                 await self._host.stopped()
                 if self._given_functions is None:
                     await self.functions.close()
+                self.uploads.close()
                 if self._dispatcher is not None:
                     await self._dispatcher.close()
         finally:
             await self.journal.close()
 
-    def bind(self, service: ExecutionsPort) -> None:
-        """Let executions reach the Step Functions service through `service` instead of this engine's own small one."""
+    def bind(self, service: ExecutionsPort, functions_of: FunctionsOf | None = None) -> None:
+        """Let executions reach the Step Functions service through `service` instead of this engine's own small one.
+
+        `functions_of` gives the functions of another account.
+        """
         if self._dispatcher is not None:
-            self._dispatcher.bind(service)
+            self._dispatcher.bind(service, functions_of)
 
     # -- loading
 
