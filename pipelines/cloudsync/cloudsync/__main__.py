@@ -157,11 +157,11 @@ def _bucket(settings: Settings) -> str:
 def _settings(data: Path | None) -> Settings:
     if data is not None:
         os.environ["STEPWELL_DATA"] = str(data)
-    os.environ.setdefault("STEPWELL_RESOURCES", json.dumps(_declared()))
+    os.environ.setdefault("STEPWELL_RESOURCES", json.dumps(declared()))
     return Settings.from_environment()
 
 
-def _declared() -> dict[str, Any]:
+def declared() -> dict[str, Any]:
     """The resources of stepwell.toml by their names in this environment."""
     declared = tomllib.loads((PROJECT / "stepwell.toml").read_text(encoding="utf-8"))
     names = {"env": os.environ.get("ENVIRONMENT", "dev"), "account": os.environ.get("AWS_ACCOUNT_ID", "123456789012")}

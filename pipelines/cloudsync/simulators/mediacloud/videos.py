@@ -17,11 +17,11 @@ import imageio_ffmpeg
 
 PATTERNS = (
     "testsrc2=size={w}x{h}:rate={fps}",
-    "mandelbrot=size={w}x{h}:rate={fps}:maxiter=200:end_scale=0.05",
-    "gradients=size={w}x{h}:rate={fps}:seed={seed}:speed=0.03",
-    "smptehdbars=size={w}x{h}:rate={fps}",
+    "mandelbrot=size={w}x{h}:rate={fps}:maxiter=100:end_scale=0.05",
     "life=size={w}x{h}:rate={fps}:mold=12:ratio=0.2:seed={seed}:death_color=#204060:life_color=#ffe080",
-    "rgbtestsrc=size={w}x{h}:rate={fps}",
+    "cellauto=size={w}x{h}:rate={fps}:rule=110:random_seed={seed}",
+    "gradients=size={w}x{h}:rate={fps}:seed={seed}:speed=0.03",
+    "zoneplate=size={w}x{h}:rate={fps}:ku=60:kv={seed}0:kt2=4",
 )
 
 
@@ -52,7 +52,7 @@ def video(clip: Clip, cache: Path | None = None) -> Path:
     arguments = [
         *("-f", "lavfi", "-t", str(clip.seconds), "-i", clip.source),
         *("-f", "lavfi", "-t", str(clip.seconds), "-i", f"sine=frequency={220 + 55 * clip.number}"),
-        *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-crf", "26", "-pix_fmt", "yuv420p"),
         *("-c:a", "aac", "-b:a", "96k", "-movflags", "+faststart", "-fflags", "+bitexact", "-threads", "1"),
     ]
     return _made(arguments, ".mp4", cache)
