@@ -117,6 +117,16 @@ def test_expired_records_are_removed(tmp_path: Path) -> None:
     assert index.execute("SELECT count(*) FROM entries").fetchone() == (10,)
 
 
+def test_writers_remove_expired_records_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = SqliteTable(tmp_path, "t", Schema(("id",), {}, ttl="until"))
+    table.put({"id": "old", "until": 1})
+    rows = sqlite3.connect(tmp_path / "tables" / "t.sqlite3")
+    assert rows.execute("SELECT count(*) FROM records").fetchone() == (1,)
+    monkeypatch.setattr("stepwell.toolkit.records.sqlite.SWEEP_SECONDS", -1.0)
+    table.mutate("new", lambda item: {})
+    assert rows.execute("SELECT hash FROM records").fetchall() == [("new",)]
+
+
 def test_bodies_are_plain_json(table: SqliteTable, tmp_path: Path) -> None:
     table.put({"id": "x", "n": Decimal("1.50"), "big": 2**70})
     (body,) = sqlite3.connect(tmp_path / "tables" / "t.sqlite3").execute("SELECT body FROM records").fetchone()

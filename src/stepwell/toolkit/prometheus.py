@@ -17,7 +17,11 @@ from pathlib import Path
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from stepwell.toolkit.errors import StorageError
+from stepwell.toolkit.logs import logger
 from stepwell.toolkit.measurements import BOUNDS, Series, SpoolSink
+
+log = logger(__name__)
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z]|\b|_|[^A-Za-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
@@ -30,7 +34,12 @@ class SpoolCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         families: dict[tuple[str, str], Metric] = {}
-        for series in self._spool.series():
+        try:
+            found = self._spool.series()
+        except StorageError as error:  # the host's own metrics are still worth showing
+            log.error("metrics of functions not read", event_type="metrics_failed", error_message=str(error))
+            return
+        for series in found:
             for name, kind, samples in _samples(series):
                 family = families.get((name, kind))
                 if family is None:

@@ -31,6 +31,8 @@ from stepwell.toolkit.records import (
 from stepwell.toolkit.sqlite import Database
 
 CONFLICT_SECONDS = 30.0
+SWEEP_SECONDS = 600.0
+"""How often a process that writes removes the records whose time is over, at most."""
 _LAST_TEXT = "\U0010ffff" * 257
 _LAST_BYTES = b"\xff" * 1025
 _LAYOUT = """
@@ -61,6 +63,7 @@ class SqliteTable(Table):
         self.name = name
         self.schema = schema
         self._database = Database(data / "tables" / f"{name}.sqlite3", _LAYOUT, 1)
+        self._swept = time.monotonic()
         self._declare()
 
     def get(self, key: Key) -> Item | None:
@@ -77,6 +80,7 @@ class SqliteTable(Table):
             if if_absent and self._visible(old) is not None:
                 raise RecordExists(f"there is a record {key!r} in table {self.name!r} already")
             self._store(connection, row, old, new)
+        self._sweep()
 
     def delete(self, key: Key) -> None:
         row = self._row(key)
@@ -101,10 +105,12 @@ class SqliteTable(Table):
             if not changed and len(mutations) == 1:
                 return after
             with self._database.write() as connection:
-                if all(_version(connection, rows[key]) == _version_of(before[key]) for key in mutations):
-                    for key in changed:
-                        self._store(connection, rows[key], before[key], after[key])
-                    return after
+                untouched = all(_version(connection, rows[key]) == _version_of(before[key]) for key in mutations)
+                for key in changed if untouched else ():
+                    self._store(connection, rows[key], before[key], after[key])
+            if untouched:
+                self._sweep()
+                return after
             if time.monotonic() > deadline:
                 names = ", ".join(repr(key) for key in mutations)
                 raise RecordConflict(
@@ -167,6 +173,7 @@ class SqliteTable(Table):
             for key, item in changes.items():
                 row = self._row(key)
                 self._store(connection, row, _select(connection, row), item)
+        self._sweep()
 
     def scan(self) -> Iterator[Item]:
         last: tuple[str | bytes, str | bytes] | None = None
@@ -197,6 +204,11 @@ class SqliteTable(Table):
             removed += len(rows)
             if len(rows) < 500:
                 return removed
+
+    def _sweep(self) -> None:
+        if self.schema.ttl is not None and time.monotonic() - self._swept > SWEEP_SECONDS:
+            self._swept = time.monotonic()
+            self.remove_expired()
 
     def _row(self, key: Key) -> Row:
         parts = [values.sortable(part) for part in values.split_key(key, self.schema)]
