@@ -40,24 +40,36 @@ async def start_execution(
     When the task is cancelled the child is stopped, unless the host is `leaving`: then it goes on and is waited for again after
     the restart.
     """
-    if task.submitted is not None:
-        arn = orjson.loads(task.submitted)["ExecutionArn"]
-    else:
-        started = await _start(task, arguments, executions, "submit" if pattern else "run")
-        text = orjson.dumps(started)
-        if not pattern:
-            return text
-        arn = started["ExecutionArn"]
-        await submitted(text)
-    if pattern == "waitForTaskToken":
-        return None
+    starting = None
+    arn = None
     try:
+        if task.submitted is not None:
+            arn = orjson.loads(task.submitted)["ExecutionArn"]
+        else:
+            phase = "submit" if pattern else "run"
+            starting = asyncio.ensure_future(_start(task, arguments, executions, phase))
+            started = await asyncio.shield(starting)
+            text = orjson.dumps(started)
+            if not pattern:
+                return text
+            arn = started["ExecutionArn"]
+            await submitted(text)
+        if pattern == "waitForTaskToken":
+            return None
         ended = await executions.wait(arn)
     except ServiceRefusal as refusal:
         raise _refused(refusal, "run") from refusal
     except asyncio.CancelledError:
-        if not leaving():
-            await _stop(arn, task, executions)
+        if leaving():
+            if starting is not None:
+                starting.cancel()
+        elif pattern in ("sync", "sync:2"):
+            if arn is None and starting is not None:
+                # The child may be running already although its start was not answered yet.
+                with contextlib.suppress(TaskError):
+                    arn = (await starting)["ExecutionArn"]
+            if arn is not None:
+                await _stop(arn, task, executions)
         raise
     document = _document(ended, parsed=pattern == "sync:2", redrive=task.credentials is not None)
     if ended["status"] == "SUCCEEDED":
