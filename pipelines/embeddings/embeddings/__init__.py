@@ -1,0 +1,1 @@
+"""Batch embeddings of receipt lines and words, published as immutable snapshots of a Chroma collection."""
