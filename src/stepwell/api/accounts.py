@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from stepwell.engine.engine import Engine
+from stepwell.functions import FunctionPool
 
 OpenEngine = Callable[[str], Awaitable[Engine]]
 
@@ -46,6 +47,11 @@ class Accounts:
         """The engine that would know an ARN, when it is open already."""
         parts = arn.split(":", 5)
         return self._engines.get(parts[4]) if len(parts) == 6 else None
+
+    def functions_of(self, account: str) -> FunctionPool | None:
+        """The functions of an account whose engine is open; the home account's for an empty id."""
+        engine = self._engines.get(account or self.account)
+        return None if engine is None else engine.functions
 
     async def of_account(self, account: str) -> Engine:
         engine = self._engines.get(account)

@@ -1,4 +1,4 @@
-"""The server's ASGI application: the Step Functions API, health and metrics."""
+"""The server's ASGI application: the Step Functions API, the Lambda API, health and metrics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from stepwell.api.accounts import Accounts, OpenEngine
 from stepwell.api.actions import Actions
 from stepwell.api.auth import Authenticator
 from stepwell.api.guard import Guard
+from stepwell.api.lambda_protocol import PREFIXES, LambdaProtocol
 from stepwell.api.metrics import CONTENT_TYPE_LATEST, Metrics
 from stepwell.api.nested import AccountsService
 from stepwell.api.protocol import Receive, Scope, Send, StepFunctionsProtocol, answer
@@ -22,8 +23,15 @@ __all__ = ["Application", "create_app"]
 class Application:
     """Routes by path. Mount pages of other parts with `mount`."""
 
-    def __init__(self, step_functions: StepFunctionsProtocol, metrics: Metrics, accounts: Accounts) -> None:
+    def __init__(
+        self,
+        step_functions: StepFunctionsProtocol,
+        lambda_functions: LambdaProtocol,
+        metrics: Metrics,
+        accounts: Accounts,
+    ) -> None:
         self.step_functions = step_functions
+        self.lambda_functions = lambda_functions
         self.metrics = metrics
         self.accounts = accounts
         self._mounts: list[tuple[str, object]] = []
@@ -33,6 +41,8 @@ class Application:
             path = scope["path"]
             if scope["method"] == "POST" and path in ("/", ""):
                 await self.step_functions(scope, receive, send)
+            elif path.startswith(PREFIXES):
+                await self.lambda_functions(scope, receive, send)
             elif path == "/health":
                 body = orjson.dumps({"status": "ok"})
                 await answer(send, 200, body, str(uuid.uuid4()), b"application/json")
@@ -72,5 +82,10 @@ def create_app(
     guard = Guard(allowed_hosts) if authenticator is None else None
     actions = Actions(accounts)
     service = AccountsService(actions)
-    accounts.greet(lambda opened: opened.bind(service))
-    return Application(StepFunctionsProtocol(actions, guard, authenticator, metrics), metrics, accounts)
+    accounts.greet(lambda opened: opened.bind(service, accounts.functions_of))
+    return Application(
+        StepFunctionsProtocol(actions, guard, authenticator, metrics),
+        LambdaProtocol(accounts, guard, authenticator, metrics),
+        metrics,
+        accounts,
+    )

@@ -156,6 +156,7 @@ class Server:
             self._server.should_exit = True
             self.app.step_functions.release_polls()
             await self._running
+        self.app.lambda_functions.close()
         await self.app.accounts.close()
 
 

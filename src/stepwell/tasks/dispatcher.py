@@ -11,7 +11,7 @@ from stepwell.functions import FunctionPool
 from stepwell.tasks.aws_clients import AwsClients
 from stepwell.tasks.endpoints import Endpoints
 from stepwell.tasks.jobs import Jobs, is_job
-from stepwell.tasks.lambdas import Lambdas
+from stepwell.tasks.lambdas import FunctionsOf, Lambdas
 from stepwell.tasks.nested import start_execution
 from stepwell.tasks.ports import Executions
 from stepwell.tasks.requests import Submitted, TaskError, TaskRequest
@@ -51,10 +51,11 @@ class Dispatcher:
         self._jobs = Jobs(self._services, *poll_seconds, leaving=lambda: self._leaving)
         self._leaving = False
 
-    def bind(self, executions: Executions) -> None:
-        """Give the host's own service, when it could be made only after the dispatcher."""
+    def bind(self, executions: Executions, functions_of: FunctionsOf | None = None) -> None:
+        """Give the host's own service, and the functions of its other accounts, when they are made after the dispatcher."""
         self.executions = executions
         self._services.executions = executions
+        self._lambdas.others = functions_of
 
     def add_topics(self, topics: Mapping[str, Topic]) -> None:
         """Answer `sns:publish` to these topics (by ARN) here."""

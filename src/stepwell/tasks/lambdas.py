@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +48,17 @@ class Outcome:
     headers: dict[str, str] | None = None
 
 
+FunctionsOf = Callable[[str], FunctionPool | None]
+
+
 @dataclass(slots=True)
 class Lambdas:
     """Invokes functions for Task states."""
 
     pool: FunctionPool | None
     aws: AwsClients | None
+    others: FunctionsOf | None = None
+    """Where the host has several accounts: the functions of another one; of the host's own for an empty id."""
 
     async def run_function(self, task: TaskRequest) -> bytes:
         """A Task whose Resource is a function's ARN: the arguments are the event, the result is the output."""
@@ -107,13 +113,9 @@ class Lambdas:
         return answer
 
     async def _invoke(self, task: TaskRequest, function: str, event: bytes, arguments: dict[str, Any]) -> Outcome:
-        if self.pool is not None:
-            try:
-                self.pool.resolve(function)
-            except UnknownFunction:
-                pass
-            else:
-                return await self._invoke_here(self.pool, task, function, event, arguments)
+        pool = self._pool(task, function)
+        if pool is not None:
+            return await self._invoke_here(pool, task, function, event, arguments)
         if self.aws is not None:
             return await self._invoke_aws(self.aws, task, function, event, arguments)
         raise optimised_error(
@@ -121,6 +123,24 @@ class Lambdas:
             CallFailed("ResourceNotFoundException", f"Function not found: {function_arn(task, function)}", 404),
             _ERRORS,
         )
+
+    def _pool(self, task: TaskRequest, function: str) -> FunctionPool | None:
+        """The pool that has the function: of the account its ARN or the task's role names, else of the execution's own.
+
+        Roles are not checked here: a name that is unknown in the role's account may also be the host's own function.
+        """
+        role = (task.credentials or {}).get("RoleArn")
+        named = function if function.startswith("arn:") else role if isinstance(role, str) else ""
+        account = named.split(":", 5)[4] if named.count(":") >= 5 else task.account
+        for candidate in (account, "") if role else (account,):
+            pool = self.pool if candidate == task.account or self.others is None else self.others(candidate)
+            if pool is not None:
+                try:
+                    pool.resolve(function)
+                    return pool
+                except UnknownFunction:
+                    continue
+        return None
 
     async def _invoke_here(
         self, pool: FunctionPool, task: TaskRequest, function: str, event: bytes, arguments: dict[str, Any]
