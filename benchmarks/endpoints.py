@@ -35,10 +35,11 @@ from typing import Any
 
 import boto3
 import psutil
-from benchmarks import workloads
 from botocore.config import Config
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks import workloads
 
 ROOT = Path(__file__).parent.parent
 EMULATORS = Path(os.environ.get("STEPWELL_EMULATORS", ROOT / ".venv-emulators"))

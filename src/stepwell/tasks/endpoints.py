@@ -10,14 +10,16 @@ import base64
 import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-import httpx
 import orjson
 
 from stepwell.tasks.aws_clients import AwsClients, Caller, CallFailed
 from stepwell.tasks.requests import TaskError, TaskRequest
+
+if TYPE_CHECKING:
+    import httpx
 
 SECONDS = 60.0
 """What AWS gives an HTTP task."""
@@ -50,6 +52,8 @@ class Endpoints:
             self._client = None
 
     def _http(self) -> httpx.AsyncClient:
+        import httpx  # a third of a second that only HTTP tasks need
+
         if self._client is None:
             self._client = httpx.AsyncClient(
                 timeout=SECONDS, follow_redirects=False, headers={"User-Agent": "Amazon|StepFunctions|HttpInvoke"}
@@ -98,6 +102,8 @@ class Endpoints:
     async def _request(
         self, method: str, url: str, query: dict[str, Any], headers: dict[str, str], content: bytes | None
     ) -> httpx.Response:
+        import httpx
+
         try:
             return await self._http().request(method, url, params=query or None, headers=headers, content=content)
         except httpx.TimeoutException as error:
