@@ -61,6 +61,8 @@ class Engine:
     map_runs: MapRuns
     schedules: Schedules
     metrics: Metrics
+    dispatcher: Dispatcher
+    """Does the work of tasks; a `runner` given to `open` goes before it."""
     functions: FunctionPool
     """Runs this engine's functions; `register` adds one."""
     uploads: Uploads
@@ -88,7 +90,6 @@ class Engine:
         self._runner = runner
         self._given_functions = functions
         self._items = items
-        self._dispatcher: Dispatcher | None = None
         self._clients: AwsClients | None = None
         self._open = False
 
@@ -158,7 +159,8 @@ class Engine:
         if self.mode != "run":
             return
         await self._start_functions()
-        host.outside = Dispatch(host, clock, self._runner or self._make_dispatcher(), self.activities, self.map_runs)
+        self.dispatcher = self._make_dispatcher()
+        host.outside = Dispatch(host, clock, self._runner or self.dispatcher, self.activities, self.map_runs)
         await recovery.recover()
         self.schedules.start()
 
@@ -219,15 +221,13 @@ class Engine:
         try:
             if self.mode == "run":
                 self.schedules.stop()
-                if self._dispatcher is not None:
-                    self._dispatcher.detach()
+                self.dispatcher.detach()
                 self._host.stop()
                 await self._host.stopped()
                 if self._given_functions is None:
                     await self.functions.close()
                 self.uploads.close()
-                if self._dispatcher is not None:
-                    await self._dispatcher.close()
+                await self.dispatcher.close()
         finally:
             await self.journal.close()
 

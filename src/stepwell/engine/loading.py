@@ -13,11 +13,12 @@ from stepwell.language.diagnostics import DefinitionError, errors_of
 from stepwell.language.source import load
 from stepwell.language.validation import validate
 
-__all__ = ["check_file", "prepare"]
+__all__ = ["activities_in", "check_file", "placeholders", "prepare"]
 
 Kind = Literal["STANDARD", "EXPRESS"]
 
 _PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9_.-]+)\}")
+_ACTIVITY = re.compile(r'"Resource"\s*:\s*"(arn:[^"]+:states:[^"]*:activity:[^"]+)"')
 _SUFFIX = re.compile(r"(\.asl)?\.(json|ya?ml)\Z")
 _NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -59,6 +60,17 @@ def substitute(value: Any, substitutions: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [substitute(item, substitutions) for item in value]
     return value
+
+
+def placeholders(definition: str | Path | Mapping[str, Any]) -> list[str]:
+    """The names of all `${name}` in a definition (a file or a dict), each once."""
+    value = definition if isinstance(definition, Mapping) else load(Path(definition)).value
+    return list(dict.fromkeys(_PLACEHOLDER.findall(orjson.dumps(value).decode())))
+
+
+def activities_in(definition: str) -> list[str]:
+    """The ARNs of the activities a definition's tasks name."""
+    return list(dict.fromkeys(_ACTIVITY.findall(definition)))
 
 
 def _check(value: Any, kind: Kind) -> None:
