@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from embeddings import batches
 from embeddings.claims import claim_all
 from embeddings.entities import Entity
 from embeddings.errors import ValidationError
@@ -49,25 +50,25 @@ def find_and_claim(
         raise ValidationError(f"submission_namespace is {namespace[:80]!r}; it has 1-64 of a-z, 0-9, '.', '_' and '-'")
     limit = services.settings.max_receipts_per_run if limit is None else limit
     journal = f"submissions/{entity.database}/runs/{run_id}/"
-    batches: list[dict[str, Any]] = []
+    made: list[dict[str, Any]] = []
     claimed = 0
     for found in services.work.list(journal):
         entry = load(services.work, found.key, dict)
         keys = [entity.item_key(key) for key in entry["items"]]
         if claim_all(services.table, keys, entry["batch"]["batch_id"], run_id):
-            batches.append(entry["batch"])
+            made.append(entry["batch"])
             claimed += len(keys)
         else:
             services.work.delete(found.key)
     has_more = False
-    done = {ReceiptKey(batch["image_id"], batch["receipt_id"]) for batch in batches}
-    for receipt, listed in _receipts(services, entity):
+    done = {ReceiptKey(batch["image_id"], batch["receipt_id"]) for batch in made}
+    for receipt in _receipts(services, entity):
         if receipt in done:
             continue
-        if len(batches) >= limit:
+        if len(made) >= limit:
             has_more = True
             break
-        items = _fresh(services, entity, listed)
+        items = _fresh(services, entity, receipt)
         if not items:
             continue
         batch, content = _batch(services, entity, receipt, items, namespace)
@@ -79,26 +80,25 @@ def find_and_claim(
             {"batch": batch, "items": [key.document() for key in keys]},
         )
         if claim_all(services.table, keys, batch["batch_id"], run_id):
-            batches.append(batch)
+            made.append(batch)
             claimed += len(keys)
         else:
             services.work.delete(f"{journal}{batch['batch_id']}.json")
             log.info("receipt belongs to another run", event_type="claim_lost", receipt=receipt.index)
-    batches.sort(key=lambda batch: (batch["image_id"], batch["receipt_id"]))
+    made.sort(key=lambda batch: (batch["image_id"], batch["receipt_id"]))
     return {
         "entity": entity.name,
         "submission_namespace": namespace,
-        "batches": batches,
+        "batches": made,
         "claimed_items": claimed,
-        "batch_count": len(batches),
+        "batch_count": len(made),
         "has_more": has_more,
     }
 
 
-def _receipts(services: Services, entity: Entity) -> Iterator[tuple[ReceiptKey, list[ItemKey]]]:
-    """Whole receipts with items in state NONE, in the order of the index; noise is left out."""
-    current: ReceiptKey | None = None
-    keys: list[ItemKey] = []
+def _receipts(services: Services, entity: Entity) -> Iterator[ReceiptKey]:
+    """Receipts with items in state NONE, in the order of the index; noise does not count."""
+    last: ReceiptKey | None = None
     after: str | None = None
     while True:
         page = services.table.query_page(
@@ -109,28 +109,30 @@ def _receipts(services: Services, entity: Entity) -> Iterator[tuple[ReceiptKey, 
             after=after,
         )
         for record in page.items:
-            if record.get("is_noise"):
-                continue
-            key = entity.item_key(record)
-            if current is not None and key.receipt != current:
-                yield current, keys
-                keys = []
-            current = key.receipt
-            keys.append(key)
+            receipt = entity.item_key(record).receipt
+            if receipt != last and not record.get("is_noise"):
+                last = receipt
+                yield receipt
         after = page.next
         if after is None:
-            break
+            return
         services.clock.check()
-    if current is not None:
-        yield current, keys
 
 
-def _fresh(services: Services, entity: Entity, listed: list[ItemKey]) -> dict[ItemKey, Item]:
-    """The items as the base table has them now, those that can still be claimed."""
-    records = services.table.batch_get({key.record for key in listed})
+def _fresh(services: Services, entity: Entity, receipt: ReceiptKey) -> dict[ItemKey, Item]:
+    """The receipt's items that can be claimed, as the base table has them now.
+
+    None of them while a claim on the receipt is being made (or was abandoned: the reconciler frees those): what that claim has not
+    reached yet belongs to it.
+    """
+    prefix = begins_with(f"RECEIPT#{receipt.receipt_id:05d}#LINE#")
+    records = [r for r in services.table.query(receipt.partition, sort=prefix) if r.get("TYPE") == entity.record_type]
+    claims = {r["embedding_batch_id"] for r in records if r.get("embedding_status") == "PENDING"}
+    if any(batches.get(services.table, batch_id) is None for batch_id in claims):
+        return {}
     return {
         entity.item_key(record): record
-        for record in records.values()
+        for record in records
         if record.get("embedding_status", "NONE") == "NONE" and not record.get("is_noise")
     }
 
