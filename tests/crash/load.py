@@ -20,7 +20,8 @@ import orjson
 from stepwell.engine import Engine
 from stepwell.engine.blocking import new_loop
 from stepwell.engine.errors import ExecutionAlreadyExists, TaskTimedOut
-from tests.crash.machines import KINDS, MACHINES, input_of
+
+from .machines import KINDS, MACHINES, input_of
 
 STARTERS = 8
 

@@ -20,7 +20,8 @@ import orjson
 import pytest
 
 from stepwell.engine import Engine
-from tests.crash.machines import KINDS, output_of
+
+from .machines import KINDS, output_of
 
 KILLS = int(os.environ.get("STEPWELL_KILLS", "12"))
 SEED = int(os.environ.get("STEPWELL_SEED", str(random.SystemRandom().randrange(10**6))))

@@ -17,7 +17,8 @@ from stepwell.engine.errors import (
     TaskTimedOut,
 )
 from stepwell.interpreter import tokens
-from tests.engine.conftest import TOKEN_TASK, Runner, machine, types
+
+from .conftest import TOKEN_TASK, Runner, machine, types
 
 ACTIVITY = "arn:aws:states:us-east-1:123456789012:activity:work"
 

@@ -13,7 +13,8 @@ from stepwell.engine import Engine, ExecutionFailed, VirtualClock
 from stepwell.engine.errors import ResourceNotFound, ValidationException
 from stepwell.engine.mapruns import Outcomes
 from stepwell.interpreter.effects import ReadItems, WriteResults
-from tests.engine.conftest import Runner, machine, task, types
+
+from .conftest import Runner, machine, task, types
 
 CHILD = "arn:aws:states:us-east-1:123456789012:stateMachine:child"
 

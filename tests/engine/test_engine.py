@@ -18,7 +18,8 @@ from stepwell.engine.errors import (
 )
 from stepwell.project.schedules import Schedule
 from stepwell.tasks.requests import TaskError
-from tests.engine.conftest import TOKEN_TASK, Runner, machine, task, types
+
+from .conftest import TOKEN_TASK, Runner, machine, task, types
 
 HELLO = machine(Hello={"Type": "Pass", "Result": {"hello": "world"}, "End": True})
 

@@ -18,7 +18,8 @@ from stepwell.engine.errors import (
     StateMachineDoesNotExist,
     ValidationException,
 )
-from tests.engine.conftest import Runner, machine, task, types
+
+from .conftest import Runner, machine, task, types
 
 HELLO = machine(Hello={"Type": "Pass", "Result": {"hello": "world"}, "End": True})
 NAP = machine(Nap={"Type": "Wait", "Seconds": 100, "End": True})

@@ -16,7 +16,8 @@ from stepwell.engine import Engine, journal
 from stepwell.engine.errors import DirectoryInUse, JournalBusy, JournalCorrupt, JournalError, JournalFull, JournalTooNew
 from stepwell.engine.journal import Journal
 from stepwell.engine.rows import ExecutionRow, Outcome
-from tests.engine.conftest import machine
+
+from .conftest import machine
 
 HELLO = machine(Hello={"Type": "Pass", "Result": {"hello": "world"}, "End": True})
 
@@ -248,7 +249,7 @@ async def test_the_log_is_checkpointed_in_the_background(tmp_path: Path, monkeyp
         if id % 10 == 0:
             await one.committed()
             largest = max(largest, wal.stat().st_size)
-    assert largest < 3_000_000, "6 MB were written: the log must be copied and used anew"
+    assert largest < 8_000_000, "14 MB were written: the log must be copied and used anew"
     assert len(one.history(3000, 1, 10)) == 1
     await one.close()
     assert not wal.exists()

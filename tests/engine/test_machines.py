@@ -26,7 +26,8 @@ from stepwell.engine.errors import (
     ValidationException,
 )
 from stepwell.language import DefinitionError
-from tests.engine.conftest import ROLE, Runner, machine, task
+
+from .conftest import ROLE, Runner, machine, task
 
 
 def passing(result: Any = 0) -> str:

@@ -13,7 +13,8 @@ from stepwell.engine import Engine, VirtualClock, host
 from stepwell.engine.errors import TaskTimedOut
 from stepwell.interpreter import events
 from stepwell.tasks.requests import TaskError
-from tests.engine.conftest import TOKEN_TASK, Runner, machine, task, types
+
+from .conftest import TOKEN_TASK, Runner, machine, task, types
 
 
 class Site:
