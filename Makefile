@@ -1,6 +1,7 @@
 # Two commands on a fresh machine with Python 3.11+, make and git: `make demo` and `make test`.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -18,7 +19,7 @@ setup: .venv/.ready ## create .venv with everything; the command is .venv/bin/st
 	@test -n "$(PYTHON)" || { echo "Stepwell needs Python 3.11 or newer; none was found on PATH." >&2; exit 1; }
 	@test -x $(BIN)/uv || { echo "Creating .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@echo "Installing the locked dependencies"
-	@$(BIN)/uv sync --frozen --all-extras --inexact --quiet
+	@$(BIN)/uv sync --frozen --all-extras --inexact --compile-bytecode --quiet
 	@touch $@
 
 demo: setup ## run the pipelines on embedded defaults (PIPELINE=name for one)

@@ -69,7 +69,7 @@ class Directory:
     def call(self, action: str, **parameters: Any) -> dict[str, Any]:
         """Open the journal, do the one thing, close it: executions do not run meanwhile."""
         from stepwell.engine.engine import Engine
-        from stepwell.engine.errors import EngineError
+        from stepwell.engine.errors import ApiError, EngineError
 
         async def once() -> dict[str, Any]:
             async with Engine.open(self.path, mode="read" if action in self._reads else "accept") as engine:
@@ -77,6 +77,8 @@ class Directory:
 
         try:
             return asyncio.run(once())
+        except ApiError as error:
+            raise Problem(f"{error.code}: {error.message}", UNUSABLE) from error
         except EngineError as error:
             raise Problem(str(error), UNUSABLE) from error
 
