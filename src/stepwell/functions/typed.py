@@ -151,6 +151,8 @@ def _typed_default(value: Any) -> Any:
 
 
 def _dump(value: Any, default: Convert) -> bytes:
+    if isinstance(value, bytes):
+        return value  # Lambda's runtime passes bytes on as they are, whatever is in them
     try:
         return json.dumps(value, default=default, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:

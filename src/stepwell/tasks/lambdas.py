@@ -20,6 +20,8 @@ from stepwell.tasks.aws_clients import AwsClients, Caller, CallFailed
 from stepwell.tasks.requests import TaskError, TaskRequest
 from stepwell.tasks.wording import optimised_error, sdk_metadata
 
+PAYLOAD_LIMIT = 262_144
+
 _ERRORS = {
     name: name
     for name in (
@@ -65,6 +67,13 @@ class Lambdas:
         outcome = await self._invoke(task, task.resource, task.arguments, {})
         if outcome.failed:
             raise _function_error(outcome.payload)
+        try:
+            orjson.loads(outcome.payload or b"null")
+        except orjson.JSONDecodeError as error:
+            text = outcome.payload.decode(errors="replace")
+            if len(outcome.payload) > PAYLOAD_LIMIT:
+                return orjson.dumps(text)  # which is refused for its size, as on AWS
+            raise TaskError("States.Runtime", f"The function's result is not JSON: {text[:200]}") from error
         return outcome.payload or b"null"
 
     async def run_invoke(self, task: TaskRequest, arguments: dict[str, Any], phase: str) -> dict[str, Any]:
