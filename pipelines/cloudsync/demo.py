@@ -29,6 +29,8 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from stepwell.toolkit.environment import Resources  # noqa: E402
+from stepwell.toolkit.errors import ObjectNotFound  # noqa: E402
+from stepwell.toolkit.objects import Bucket  # noqa: E402
 
 STEPWELL = Path(sys.executable).with_name("stepwell")
 PAGE_SIZE = 6
@@ -163,17 +165,18 @@ def _report(output: Path, data: Path, contents: dict[str, Content], summary: dic
     if not archive.is_symlink():
         archive.symlink_to(Path("data") / "buckets" / bucket.name, target_is_directory=True)
 
-    files, faults = [], []
+    files: list[dict[str, Any]] = []
+    left_out: list[dict[str, str]] = []
+    faults: list[str] = []
     for shot in LIBRARY:
-        row = rows.get(shot.media_id)
-        if row is None or row.get("note") == "source_deleted":
+        row = rows.get(shot.media_id, {})
+        if row.get("status") != "COMPLETED" or row.get("note") == "source_deleted":
+            left_out.append({"file": shot.filename or "(no name)", "why": row.get("error_type") or shot.remark})
             continue
-        key = row.get("s3_key", "")
-        with bucket.open(key) as reader:
-            same = hashlib.file_digest(reader, "sha256").digest() == _digest(contents[shot.media_id])
-        plays = _plays(archive / key)
-        if not same or not plays:
-            faults.append(f"{key} {'cannot be played' if same else 'has other bytes than the cloud served'}")
+        key = row["s3_key"]
+        fault = _fault(bucket, key, contents[shot.media_id])
+        if fault:
+            faults.append(f"{key} {fault}")
         files.append(
             {
                 "file": row["filename"],
@@ -183,14 +186,9 @@ def _report(output: Path, data: Path, contents: dict[str, Content], summary: dic
                 "seconds": float(row.get("transfer_duration", Decimal(0))),
                 "retries": int(row.get("retry_count", 0)),
                 "remark": shot.remark,
-                "verified": same and plays,
+                "verified": fault is None,
             }
         )
-    left_out = [
-        {"file": shot.filename or "(no name)", "why": shot.remark}
-        for shot in LIBRARY
-        if shot.media_id not in rows or rows[shot.media_id].get("note") == "source_deleted"
-    ]
     document = {"summary": summary, "files": files, "left_out": left_out, "faults": faults}
     (output / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
     (output / "summary.md").write_text(_markdown(document))
@@ -247,10 +245,18 @@ def _markdown(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _plays(path: Path) -> bool:
-    """Whether ffmpeg decodes every frame of it."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-xerror", "-i", str(path), "-f", "null", "-"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+def _fault(bucket: Bucket, key: str, content: Content) -> str | None:
+    """What is wrong with an archived file: its bytes are compared, and ffmpeg decodes every frame of it."""
+    try:
+        with bucket.open(key) as reader:
+            if hashlib.file_digest(reader, "sha256").digest() != _digest(content):
+                return "has other bytes than the cloud served"
+        with bucket.open(key) as reader:
+            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-xerror", "-i", "pipe:", "-f", "null", "-"]
+            done = subprocess.run(command, input=reader.readall(), capture_output=True, check=False)
+    except ObjectNotFound:
+        return "is not in the archive any more"
+    return None if done.returncode == 0 else "cannot be played"
 
 
 def _digest(content: Content) -> bytes:

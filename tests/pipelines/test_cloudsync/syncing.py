@@ -11,7 +11,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,8 +22,9 @@ from unittest import mock
 import msgspec
 from mediacloud import MediaCloud
 
-from stepwell.engine import Engine
+from stepwell.engine import Engine, Machine
 from stepwell.engine.clock import VirtualClock
+from stepwell.engine.records import ExecutionRecord
 from stepwell.functions.context import Context
 from stepwell.functions.logs import LogRecord, LogStore
 from stepwell.project import Project, load_project
@@ -148,23 +150,29 @@ class Sync:
     ) -> Run:
         """One execution from start to end, on an engine of its own."""
         self.runs += 1
-        name = name or f"test-run-{self.runs}"
-        clock = VirtualClock(int(time.time() * 1000))
-        async with Engine.open(self.data, clock=clock) as engine:
+        async with self._engine(definition) as (engine, machine):
             if runner is not None:
                 runner.attach(engine)
+            execution = await machine.start(dict(input or {}), name=name or f"test-run-{self.runs}")
+            return _ended(await execution.wait(), execution.history())
+
+    async def run_together(self, *names: str) -> list[Run]:
+        """Executions that run side by side."""
+        async with self._engine({}) as (_, machine):
+            executions = [await machine.start({}, name=name) for name in names]
+            return [_ended(await execution.wait(), execution.history()) for execution in executions]
+
+    async def finish(self, **definition: Any) -> None:
+        """An engine on the same data, until nothing is open any more."""
+        async with self._engine(definition) as (engine, _):
+            while found := engine.executions.list(status="RUNNING").items:
+                await engine.executions.wait(found[0].execution_arn)
+
+    @asynccontextmanager
+    async def _engine(self, definition: Mapping[str, Any]) -> AsyncIterator[tuple[Engine, Machine]]:
+        async with Engine.open(self.data, clock=VirtualClock(int(time.time() * 1000))) as engine:
             machines = await engine.load_project(self.adapted(**definition), schedules=False)
-            execution = await machines[MACHINE].start(dict(input or {}), name=name)
-            record = await execution.wait()
-            history = execution.history()
-        return Run(
-            name=record.name,
-            arn=record.execution_arn,
-            status=record.status,
-            error=record.error,
-            output=None if record.output is None else json.loads(record.output),
-            history=history,
-        )
+            yield engine, machines[MACHINE]
 
     def call(self, function: str, event: Any, *, remaining: float = 900.0) -> Any:
         """A function's handler called in this process, with the environment it would have: milliseconds instead of a run."""
@@ -201,13 +209,6 @@ class Sync:
             "correlation_id": "c",
         }
         return self.call("video-downloader", {**listed, **event}, remaining=remaining)
-
-    async def finish(self, **definition: Any) -> None:
-        """An engine on the same data, until nothing is open any more."""
-        async with Engine.open(self.data, clock=VirtualClock(int(time.time() * 1000))) as engine:
-            await engine.load_project(self.adapted(**definition), schedules=False)
-            while found := engine.executions.list(status="RUNNING").items:
-                await engine.executions.wait(found[0].execution_arn)
 
     def row(self, media_id: str) -> dict[str, Any] | None:
         return self.tracker.get(media_id)
@@ -247,3 +248,14 @@ class Sync:
             if dict(point.dimensions) == wanted
         ]
         return sum(totals) if totals else None
+
+
+def _ended(record: ExecutionRecord, history: list[dict[str, Any]]) -> Run:
+    return Run(
+        name=record.name,
+        arn=record.execution_arn,
+        status=record.status,
+        error=record.error,
+        output=None if record.output is None else json.loads(record.output),
+        history=history,
+    )

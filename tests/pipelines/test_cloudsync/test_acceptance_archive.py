@@ -5,6 +5,7 @@ Most of them stand on one run over a library in which something is the matter wi
 
 import asyncio
 import hashlib
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -388,3 +389,39 @@ def test_metrics_of_a_transfer(cloud, sync):
     assert world.metric("GoProSync", "BytesTransferred") == 5000
     for name in ("TransferDuration", "TimeToFirstByte", "TransferThroughput"):
         assert world.metric("GoProSync", name) > 0
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
+def test_f10_metrics_have_the_dimensions_of_the_alarms(cloud, sync, environment):
+    cloud.add(Media("m1", "GH1.MP4", body(100)))
+    cloud.fail("cdn", truncate_after=10)
+    world = sync(environment)
+    world.call("token-validator", {})
+    world.call("media-lister", {})
+    with pytest.raises(errors.TransferError):
+        world.download("m1")
+    world.download("m1")
+    published = {
+        (point.namespace, point.name, frozenset(point.dimensions.items()))
+        for alarm in world.project.alarms.values()
+        for point in world.spool.points(alarm.namespace, alarm.metric, since=0)
+    }
+    always = {("Provider", "gopro"), ("Environment", environment)}
+    assert {(namespace, name) for namespace, name, _ in published} == {
+        ("CloudSync/TokenValidation", "CookieAgeDays"), ("GoProSync", "SyncFailures"), ("GoProSync", "TransferThroughput"),
+    }  # fmt: skip
+    assert {dimensions - always for _, _, dimensions in published} == {
+        frozenset(),
+        frozenset({("ErrorType", "TransferError")}),
+    }
+    assert all(dimensions >= always for _, _, dimensions in published)
+
+
+def test_of_several_files_one_is_archived_and_that_is_said(cloud, sync, capsys):
+    cloud.add(Media("m1", "GH1.MP4", body(100), parts=(body(200), body(300))))
+    world = sync(LOG_LEVEL="INFO")
+    world.download("m1")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (line,) = [line for line in lines if line["event_type"] == "multi_item_media"]
+    assert (line["media_id"], line["files"], line["level"]) == ("m1", 3, "WARN")
+    assert world.archived() == ["gopro-videos/2025/11/GH1.MP4"]

@@ -174,6 +174,15 @@ def test_the_functions_on_aws(cloud, world, capsys):
     assert any(line.get("VideosSynced") == 1 for line in metrics)
 
 
+def test_f17_objects_are_encrypted_with_the_named_key(cloud, world):
+    cloud.add(Media("m1", "GH1.MP4", SyntheticContent(10)), Media("m2", "GH2.MP4", SyntheticContent(6 * BLOCK)))
+    world.variables["KMS_KEY_ID"] = "arn:aws:kms:eu-west-1:123456789012:key/mine"
+    for name in ("m1", "m2"):
+        key = world.download(name)["s3_key"]
+        head = boto3.client("s3").head_object(Bucket=world.project.resources["buckets"]["archive"]["name"], Key=key)
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", world.variables["KMS_KEY_ID"])
+
+
 def test_f18_a_failed_transfer_leaves_no_upload_on_s3(cloud, world):
     cloud.add(Media("m1", "GH1.MP4", SyntheticContent(12 * BLOCK)))
     cloud.fail("cdn", reset_after=7 * BLOCK)

@@ -188,3 +188,16 @@ async def test_continuation_in_a_new_execution(cloud, sync):
         await world.finish(GenerateCorrelationId=limited)
     assert listed_pages(cloud) == [1, 2, 3, 4, 5, 6]
     assert {row["status"] for row in world.rows().values()} == {"COMPLETED"} and len(world.rows()) == 6
+
+
+async def test_f14_two_runs_at_once_download_nothing_twice(cloud, sync):
+    cloud.add(*(media(number) for number in range(6)))
+    cloud.fail("cdn", delay=0.2, times=100)
+    world = sync("prod")
+    first, second = await world.run_together("first", "second")
+    assert (first.status, second.status) == ("SUCCEEDED", "SUCCEEDED")
+    assert len(cloud.requests("cdn")) == 6, "each item once"
+    assert {row["status"] for row in world.rows().values()} == {"COMPLETED"} and len(world.archived()) == 6
+    answers = [answer["message"] for run in (first, second) for answer in run.results("DownloadVideo")]
+    assert answers.count("Uploaded") == 6
+    assert set(answers) <= {"Uploaded", "In progress elsewhere", "Already synced"}
