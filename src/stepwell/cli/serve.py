@@ -115,9 +115,12 @@ def command(
 def _authenticator(path: Path | None, region: str) -> Authenticator | None:
     if path is None:
         return None
-    from stepwell.api.auth import load_keys
+    from stepwell.api.auth import KeysError, load_keys
 
-    return load_keys(path, region=region)
+    try:
+        return load_keys(path, region=region)
+    except KeysError as error:
+        raise Problem(str(error)) from error
 
 
 def _load(path: Path, environment: str | None) -> Project:
