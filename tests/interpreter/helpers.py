@@ -8,7 +8,8 @@ from typing import Any
 from stepwell.interpreter.effects import ReadItems, RunTask, WriteResults
 from stepwell.interpreter.events import AnyEvent, TaskFailed, TaskSucceeded
 from stepwell.language.compiler import compile_machine
-from tests.interpreter.memory_host import Answer, Run, identity
+
+from .memory_host import Answer, Run, identity
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
 ACTIVITY = "arn:aws:states:us-east-1:123456789012:activity:a"

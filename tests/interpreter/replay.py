@@ -30,7 +30,8 @@ from stepwell.interpreter.events import (
 )
 from stepwell.interpreter.teststate import Mock, Situation, Trial, find_state
 from stepwell.language.compiler import compile_machine
-from tests.interpreter.memory_host import Run, identity
+
+from .memory_host import Run, identity
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "conformance"
 ACCOUNT = "123456789012"

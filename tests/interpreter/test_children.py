@@ -9,7 +9,8 @@ import pytest
 
 from stepwell.interpreter.effects import CancelTask, RunTask
 from stepwell.interpreter.events import TaskFailed, TaskSucceeded
-from tests.interpreter.helpers import begin, chain, details, machine, of, output, passing, run, scripted, task
+
+from .helpers import begin, chain, details, machine, of, output, passing, run, scripted, task
 
 
 def parallel(*branches: dict[str, Any], **fields: Any) -> dict[str, Any]:

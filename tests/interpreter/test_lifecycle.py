@@ -11,9 +11,10 @@ from stepwell.interpreter.effects import CancelTask, RunTask, SetTimer
 from stepwell.interpreter.events import Redriven, TaskFailed, TaskSucceeded
 from stepwell.interpreter.execution import BREATH
 from stepwell.language.compiler import compile_machine
-from tests.interpreter.helpers import begin, chain, details, machine, of, output, passing, run, scripted, silent, task
-from tests.interpreter.memory_host import Run, identity
-from tests.interpreter.test_children import mapping, parallel
+
+from .helpers import begin, chain, details, machine, of, output, passing, run, scripted, silent, task
+from .memory_host import Run, identity
+from .test_children import mapping, parallel
 
 LOOP = machine({"A": passing(Next="B"), "B": passing(Next="A")})
 

@@ -27,8 +27,9 @@ from stepwell.interpreter.events import (
     TaskFailed,
 )
 from stepwell.language.compiler import compile_machine
-from tests.interpreter.helpers import chain, details, machine, of, output, passing, run, scripted, silent, task
-from tests.interpreter.memory_host import Run, identity
+
+from .helpers import chain, details, machine, of, output, passing, run, scripted, silent, task
+from .memory_host import Run, identity
 
 READER = {"Resource": "arn:aws:states:::s3:getObject", "Parameters": {"Bucket": "b", "Key.$": "$.key"}}
 

@@ -26,8 +26,9 @@ from stepwell.interpreter.events import (
     encode,
 )
 from stepwell.language.compiler import compile_machine
-from tests.interpreter.machines import inputs, machines
-from tests.interpreter.memory_host import Run, identity
+
+from .machines import inputs, machines
+from .memory_host import Run, identity
 
 
 class Answers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.interpreter import replay
+from . import replay
 
 pytestmark = pytest.mark.conformance
 

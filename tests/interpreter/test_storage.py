@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from stepwell.interpreter import load, load_records, storage
-from tests.interpreter.helpers import begin, machine, task
+
+from .helpers import begin, machine, task
 
 MACHINE = machine({"T": task()})
 

@@ -20,7 +20,8 @@ from stepwell.interpreter.events import (
     TaskSucceeded,
     TimerFired,
 )
-from tests.interpreter.helpers import (
+
+from .helpers import (
     ACTIVITY,
     CALLBACK,
     begin,

@@ -9,9 +9,10 @@ import pytest
 
 from stepwell.interpreter.teststate import Mock, Outcome, Situation, Trial, UnmockedError, find_state
 from stepwell.language.compiler import compile_machine
-from tests.interpreter.helpers import machine, passing, task
-from tests.interpreter.memory_host import identity
-from tests.interpreter.test_children import mapping
+
+from .helpers import machine, passing, task
+from .memory_host import identity
+from .test_children import mapping
 
 
 def attempt(state: dict[str, Any], input: Any = None, **fields: Any) -> Trial:
