@@ -50,7 +50,12 @@ def sqlite(directory: Path, synchronous: str, per_commit: int, rows: int) -> flo
 def threaded(directory: Path, commits: int) -> float:
     """Rows a second when a thread writes a hundred rows a commit while the main thread computes: what the GIL costs."""
     rates: list[float] = []
-    thread = threading.Thread(target=lambda: rates.append(sqlite(directory, "NORMAL", 100, commits * 100)))
+
+    def write() -> None:
+        time.sleep(0.02)  # until the main thread is busy
+        rates.append(sqlite(directory, "NORMAL", 100, commits * 100))
+
+    thread = threading.Thread(target=write)
     thread.start()
     count = 0
     while thread.is_alive():
@@ -90,7 +95,7 @@ async def main(rounds: int) -> None:
             return sqlite(directory, synchronous, per_commit, rows)
 
         async def busy() -> float:
-            return threaded(directory, 3)
+            return threaded(directory, 5)
 
         groups: dict[str, dict[str, Callable[[], Awaitable[float]]]] = {
             "survives kill -9 (the default)": {
