@@ -1,6 +1,7 @@
 """Acceptance statements on what operators see: logs without secrets, alarms that fire, records that can be found."""
 
 import dataclasses
+import json
 import time
 from datetime import timedelta
 
@@ -210,3 +211,24 @@ def test_30_every_alarm_of_the_table_is_declared_and_tells_the_topic():
     }  # fmt: skip
     assert {alarm.name for alarm in project.alarms.values()} == expected
     assert all(alarm.topics == ("gopro-sync-alerts",) for alarm in project.alarms.values())
+
+
+def test_f21_every_raw_line_has_its_fields(cloud, sync, capsys):
+    cloud.add(media(1), media(2))
+    cloud.fail("cdn", media_id="m2", truncate_after=10)
+    world = sync(LOG_LEVEL="DEBUG")
+    world.call("token-validator", {"correlation_id": "c"})
+    world.call("media-lister", {"correlation_id": "c"})
+    world.download("m1")
+    world.download("m1")
+    with pytest.raises(errors.TransferError):
+        world.download("m2")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["event_type"] for line in lines} == {
+        "validation_ok", "listing_page", "video_download_start", "video_download_complete", "video_skipped",
+        "video_download_failed",
+    }  # fmt: skip
+    for line in lines:
+        assert line["correlation_id"] == "c" and line["message"] and line["timestamp"].endswith("Z")
+        assert line["function_name"] in FUNCTIONS and line["level"] in {"DEBUG", "INFO", "WARN", "ERROR", "CRITICAL"}
+        assert not {"extra", "context"} & set(line)

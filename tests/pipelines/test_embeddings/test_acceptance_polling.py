@@ -283,7 +283,7 @@ async def test_13_permanent_and_retryable_errors(pipeline, api):
 # --- 14-16
 
 
-async def test_14_changes_between_submit_and_poll(pipeline, tmp_path):
+async def test_14_a_deleted_receipt_and_an_edited_word(pipeline, tmp_path):
     gone, edited, untouched = words_receipt(1, 6), words_receipt(2, 12), words_receipt(3, 6)
     pipeline.seed(gone, edited, untouched)
     batches = pipeline.submit_now()
@@ -301,6 +301,8 @@ async def test_14_changes_between_submit_and_poll(pipeline, tmp_path):
     assert states == {"SUCCESS": 12 - dropped, "NONE": dropped}
     assert f"{word['PK']}#{word['SK']}" not in vectors
 
+
+async def test_14_a_regrouped_line_makes_its_whole_receipt_stale(pipeline, tmp_path):
     one = [Line("MILK", 0.05, 0.7), Line("4.29", 0.8, 0.7, 0.1), Line("BREAD", 0.05, 0.6), Line("TOTAL", 0.05, 0.5)]
     regrouped, kept = Receipt(image_id(11), 1, one), Receipt(image_id(12), 1, one)
     pipeline.seed(regrouped, kept)
