@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,6 @@ class Directory:
     def close(self) -> None:
         """Close the files. An error here means that they must not be copied, and is raised."""
         self._client.close()
-        gc.collect()  # the bindings hold the files until their Python objects are gone
 
     def names(self) -> list[str]:
         """The collections' names."""

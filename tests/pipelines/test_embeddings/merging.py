@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from embeddings import artifacts
 from embeddings.entities import entity_named
 from embeddings.payloads import store
 from embeddings.vectors import Page, opened
+
+from embeddings import artifacts
 
 WORDS = entity_named("word")
 
@@ -56,14 +57,25 @@ def plain(*ids: str, **metadata: Any) -> dict[str, dict[str, Any]]:
 def chunk(pipeline: Any, run: str, index: int, keys: Sequence[str]) -> dict[str, Any]:
     results = [{"delta_key": key, "collection": "words"} for key in keys]
     return pipeline.call(
-        "vector-compact", operation="process_chunk", batch_id=run, chunk_index=index, delta_results=results, database="words"
+        "vector-compact",
+        operation="process_chunk",
+        batch_id=run,
+        chunk_index=index,
+        delta_results=results,
+        database="words",
     )
 
 
 def polled(pipeline: Any, run: str, keys: Sequence[str]) -> dict[str, str]:
     """The poll results of a run whose deltas these are."""
     results = [
-        {"batch_id": f"b{n}", "delta_key": key, "action": "process_results", "collection": "words", "embedded_items": []}
+        {
+            "batch_id": f"b{n}",
+            "delta_key": key,
+            "action": "process_results",
+            "collection": "words",
+            "embedded_items": [],
+        }
         for n, key in enumerate(keys)
     ]
     key = f"poll_results/{run}/poll_results.json"
@@ -71,7 +83,9 @@ def polled(pipeline: Any, run: str, keys: Sequence[str]) -> dict[str, str]:
     return {"poll_results_s3_key": key, "poll_results_s3_bucket": pipeline.vectors.name}
 
 
-def final_event(pipeline: Any, run: str, keys: Sequence[str], *, chunks: Sequence[Sequence[str]] | None = None) -> dict[str, Any]:
+def final_event(
+    pipeline: Any, run: str, keys: Sequence[str], *, chunks: Sequence[Sequence[str]] | None = None
+) -> dict[str, Any]:
     """The event of FinalMerge for deltas, chunked (all in one by default)."""
     made = [chunk(pipeline, run, index, some) for index, some in enumerate(chunks or [keys])]
     return {

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from embeddings import functions
 from embeddings.entities import Entity, entity_named
 from embeddings.services import Services
 from embeddings.snapshots import Snapshots
 from openai_api import OpenAIApi
 from receiptbook import Receipt, write
+
+from embeddings import functions
 from stepwell.engine import Engine
 from stepwell.engine.clock import VirtualClock
 from stepwell.functions import Context
@@ -57,7 +58,9 @@ class Run:
     @property
     def visited(self) -> list[str]:
         """States entered, in order."""
-        return [event["stateEnteredEventDetails"]["name"] for event in self.history if "stateEnteredEventDetails" in event]
+        return [
+            event["stateEnteredEventDetails"]["name"] for event in self.history if "stateEnteredEventDetails" in event
+        ]
 
     def sizes(self) -> dict[str, int]:
         """The largest input or output of each state, in bytes."""
@@ -141,7 +144,11 @@ class Pipeline:
         """Executions at the same time, on one engine."""
         specs = {
             name: msgspec.structs.replace(
-                spec, inline=True, concurrency=64, typed=False, **({"handler": replaced[name]} if name in (replaced or {}) else {})
+                spec,
+                inline=True,
+                concurrency=64,
+                typed=False,
+                **({"handler": replaced[name]} if name in (replaced or {}) else {}),
             )
             for name, spec in self.project.functions.items()
         }
@@ -185,7 +192,9 @@ class Pipeline:
         found = self.call("find-unembedded", entity=entity, run_id=run, **options)
         return [self.call("submit-batch", entity=entity, run_id=run, **batch) for batch in found["batches"]]
 
-    def poll_now(self, submitted: Iterable[Mapping[str, Any]], entity: str = "word", run: str = "by-hand") -> list[dict[str, Any]]:
+    def poll_now(
+        self, submitted: Iterable[Mapping[str, Any]], entity: str = "word", run: str = "by-hand"
+    ) -> list[dict[str, Any]]:
         """Poll batches; their full results."""
         results = []
         for batch in submitted:

@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from embeddings import functions
 from embeddings.entities import ENTITIES
 from embeddings.errors import EmbeddingError, ProviderError, ValidationError
 from embeddings.listing import listing
 from embeddings.payloads import size
 from openai_api import Behaviour, Refusal
 from receiptbook import Line, Receipt, image_id, words_receipt
+
+from embeddings import functions
 from stepwell.toolkit.errors import ToolkitError
 
 from .running import FUNCTIONS
@@ -82,15 +83,12 @@ def test_08_a_batch_is_found_three_ways(pipeline):
                 pipeline.call("poll-batch", **event, **{**how, "batch_index": index})
 
 
-FIELDS = (
-    "entity database run_id batch_id execution_id operation max_batches max_receipts submission_namespace batch_index pending_batches "
-    "manifest_s3_key manifest_s3_bucket openai_batch_id skip_sqs_notification poll_results poll_results_s3_key poll_results_s3_bucket "
-    "chunk_index delta_results chunks_s3_key chunks_s3_bucket chunk_results group_size group_index chunk_group groups_s3_key "
-    "groups_s3_bucket expect_deltas s3_key s3_bucket image_id receipt_id batch_type"
-).split()
+FIELDS = ["entity", "database", "run_id", "batch_id", "execution_id", "operation", "max_batches", "max_receipts", "submission_namespace", "batch_index", "pending_batches", "manifest_s3_key", "manifest_s3_bucket", "openai_batch_id", "skip_sqs_notification", "poll_results", "poll_results_s3_key", "poll_results_s3_bucket", "chunk_index", "delta_results", "chunks_s3_key", "chunks_s3_bucket", "chunk_results", "group_size", "group_index", "chunk_group", "groups_s3_key", "groups_s3_bucket", "expect_deltas", "s3_key", "s3_bucket", "image_id", "receipt_id", "batch_type"]
 BASES = {
     "find-unembedded": [{"entity": "word", "run_id": "r"}],
-    "submit-batch": [{"entity": "word", "run_id": "r", "batch_id": "b", "s3_key": "k", "image_id": "i", "receipt_id": 1}],
+    "submit-batch": [
+        {"entity": "word", "run_id": "r", "batch_id": "b", "s3_key": "k", "image_id": "i", "receipt_id": 1}
+    ],
     "list-pending": [{"batch_type": "word"}],
     "poll-batch": [{"entity": "word", "run_id": "r", "batch_id": "b", "openai_batch_id": "o"}],
     "normalize-poll-results": [{"batch_id": "r", "database": "words"}],
@@ -155,7 +153,9 @@ AFTERWARDS = {
 async def test_09_every_provider_status(pipeline, api):
     names = {image_id(number): name for number, name in enumerate(TABLE)}
     pipeline.seed(*(words_receipt(number, 4) for number in range(len(TABLE))))
-    submitted = {names[b["image_id"]]: b for b in pipeline.call("find-unembedded", entity="word", run_id="r")["batches"]}
+    submitted = {
+        names[b["image_id"]]: b for b in pipeline.call("find-unembedded", entity="word", run_id="r")["batches"]
+    }
     submitted = {name: pipeline.call("submit-batch", entity="word", run_id="r", **b) for name, b in submitted.items()}
 
     def held(name):
@@ -186,8 +186,12 @@ async def test_09_every_provider_status(pipeline, api):
     for name, batch in submitted.items():
         items, state = AFTERWARDS.get(name, TABLE[name][2:])
         assert (held(name), pipeline.summaries()[batch["batch_id"]]["status"]) == (items, state), name
-    poll_errors = [r for r in json.loads(pipeline.vectors.get(run.output["poll_results_s3_key"])) if r["action"] == "poll_error"]
-    assert len(poll_errors) == 2 and all(entry["error"].startswith(("BatchNotFound", "ProviderError")) for entry in poll_errors)
+    poll_errors = [
+        r for r in json.loads(pipeline.vectors.get(run.output["poll_results_s3_key"])) if r["action"] == "poll_error"
+    ]
+    assert len(poll_errors) == 2 and all(
+        entry["error"].startswith(("BatchNotFound", "ProviderError")) for entry in poll_errors
+    )
 
 
 # --- 10-13: what the files hold
@@ -229,7 +233,9 @@ def test_11_broken_result_lines_are_counted(pipeline, api):
         line(ids[1], response=empty, error=None),
         line(ids[2], response={"status_code": 200, "body": None}, error=None),
         line(ids[3]),
-        line(ids[4], response={"status_code": 200, "body": {"data": [{"embedding": [float("nan")] * 256}]}}, error=None),
+        line(
+            ids[4], response={"status_code": 200, "body": {"data": [{"embedding": [float("nan")] * 256}]}}, error=None
+        ),
         line("IMAGE#nobody", response=None, error=None),
         line(ids[9], response=None, error={"code": "late", "message": "a second line of an id"}),
     )

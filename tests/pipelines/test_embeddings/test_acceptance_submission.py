@@ -6,12 +6,13 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from embeddings import claims
 from embeddings.entities import ENTITIES
 from embeddings.keys import ReceiptKey
 from embeddings.receipts import read
 from openai_api import Fault
 from receiptbook import Line, Receipt, image_id, words_receipt
+
+from embeddings import claims
 from stepwell.project import load_project
 
 from . import PROJECT
@@ -85,7 +86,9 @@ def test_02_examples_give_the_stated_inputs(pipeline):
 async def test_03_two_submit_runs_claim_everything_once(pipeline, api):
     receipts = [Receipt(image_id(n), 1, [Line("MILK", 0.1, 0.5), Line("BREAD", 0.1, 0.4)]) for n in range(200)]
     pipeline.seed(*receipts)
-    runs = await pipeline.run_all([("line-embedding-submit", {"max_receipts": 200}, name) for name in ("first", "second")])
+    runs = await pipeline.run_all(
+        [("line-embedding-submit", {"max_receipts": 200}, name) for name in ("first", "second")]
+    )
     assert [run.status for run in runs] == ["SUCCEEDED", "SUCCEEDED"]
     assert sum(run.output["claimed_items"] for run in runs) == 400
     items = pipeline.items("line")
@@ -126,7 +129,9 @@ def test_04_a_lost_race_undoes_the_whole_claim(pipeline):
         pipeline.table.mutate(key, claims.claim("other-batch", "other-run", "2030-01-01T00:00:00+00:00"))
 
     services = pipeline.services
-    racing = type(services)(services.settings, Racing(pipeline.table, race), services.vectors, services.work, services.clock)
+    racing = type(services)(
+        services.settings, Racing(pipeline.table, race), services.vectors, services.work, services.clock
+    )
     from embeddings.finding import find_and_claim
 
     found = find_and_claim(racing, ENTITIES["word"], run_id="loser")
