@@ -29,33 +29,29 @@ HISTORY = b'[{"x":"' + os.urandom(250).hex().encode()[:485] + b'"}]'
 COUNT = 10_000
 
 
-def sqlite(directory: Path, synchronous: str, per_commit: int, rows: int) -> float:
-    """Rows a second of SQLite itself."""
-    connection = sqlite3.connect(
-        directory / f"raw-{synchronous}-{per_commit}-{time.monotonic_ns()}.db", isolation_level=None
-    )
+def sqlite(directory: Path, synchronous: str, per_commit: int, rows: int, seconds: float = 60) -> float:
+    """Rows a second of SQLite itself; stops after so many seconds."""
+    file = directory / f"raw-{synchronous}-{per_commit}-{time.monotonic_ns()}.db"
+    connection = sqlite3.connect(file, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, data BLOB)")
     began = time.perf_counter()
-    for first in range(0, rows, per_commit):
+    done = 0
+    while done < rows and time.perf_counter() - began < seconds:
         connection.execute("BEGIN")
-        connection.executemany("INSERT INTO t VALUES (?, ?)", [(first + n, ROW) for n in range(per_commit)])
+        connection.executemany("INSERT INTO t VALUES (?, ?)", [(done + n, ROW) for n in range(per_commit)])
         connection.execute("COMMIT")
+        done += per_commit
     elapsed = time.perf_counter() - began
     connection.close()
-    return rows / elapsed
+    return done / elapsed
 
 
-def threaded(directory: Path, commits: int) -> float:
+def threaded(directory: Path) -> float:
     """Rows a second when a thread writes a hundred rows a commit while the main thread computes: what the GIL costs."""
     rates: list[float] = []
-
-    def write() -> None:
-        time.sleep(0.02)  # until the main thread is busy
-        rates.append(sqlite(directory, "NORMAL", 100, commits * 100))
-
-    thread = threading.Thread(target=write)
+    thread = threading.Thread(target=lambda: rates.append(sqlite(directory, "NORMAL", 100, 10 * COUNT, seconds=1.5)))
     thread.start()
     count = 0
     while thread.is_alive():
@@ -95,7 +91,7 @@ async def main(rounds: int) -> None:
             return sqlite(directory, synchronous, per_commit, rows)
 
         async def busy() -> float:
-            return threaded(directory, 5)
+            return threaded(directory)
 
         groups: dict[str, dict[str, Callable[[], Awaitable[float]]]] = {
             "survives kill -9 (the default)": {

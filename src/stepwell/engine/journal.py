@@ -9,8 +9,8 @@ How it is written
     Writes of all executions are collected in a batch; `flush` runs at the end of the event loop's turn and writes the batch
     as one transaction: a group commit. Callbacks given to `after_commit` run once the batch is safe. In WAL mode with
     synchronous=NORMAL a commit is a few write() calls (20 us and 2 us a row) and survives the death of the process, so it is
-    done on the loop's thread: a thread of its own would wait for the GIL at every row (measured: 100 rows in 270 ms instead
-    of 0.3 ms while the loop is busy; docs/decisions). What may wait for the disk is off the loop: fdatasync in the
+    done on the loop's thread: a thread of its own would wait for the GIL at every row (100 rows took up to 460 ms instead of
+    0.3 ms beside a busy loop; docs/decisions/0009). What may wait for the disk is off the loop: fdatasync in the
     "power" durability, where callbacks wait for it, and checkpoints.
 
 When it cannot be written
@@ -664,6 +664,22 @@ _UPDATE_EXECUTION = (
 _LIST_COLUMNS = ", ".join(
     "x'' AS input" if name == "input" else "NULL AS output" if name == "output" else f"e.{name}" for name in _COLUMNS
 )
+
+
+def copy_database(path: Path, destination: Path) -> None:
+    """Copy a SQLite file as of one moment, also while a process writes to it; the copy is checked. Raises JournalError."""
+    source = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=OPEN_TIMEOUT)
+    copy = sqlite3.connect(destination)
+    try:
+        source.backup(copy)
+        found = copy.execute("PRAGMA integrity_check").fetchone()[0]
+    except sqlite3.Error as error:
+        raise JournalError(f"{path} could not be copied: {error}") from error
+    finally:
+        source.close()
+        copy.close()
+    if found != "ok":
+        raise JournalCorrupt(f"{path} is damaged ({found}), and a copy would be too")
 
 
 def _checkpoint_file(path: Path) -> None:
