@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 
 import orjson
+from starlette.types import ASGIApp
 
 from stepwell.api.accounts import Accounts, OpenEngine
 from stepwell.api.actions import Actions
@@ -17,11 +19,13 @@ from stepwell.api.nested import AccountsService
 from stepwell.api.protocol import Receive, Scope, Send, StepFunctionsProtocol, answer
 from stepwell.engine.engine import Engine
 
-__all__ = ["Application", "create_app"]
+__all__ = ["OBJECTS", "Application", "create_app"]
+
+OBJECTS = "/objects"
 
 
 class Application:
-    """Routes by path. Mount pages of other parts with `mount`."""
+    """Routes by path: `POST /` Step Functions, Lambda's dated paths, `/objects/...` presigned URLs, `/health`, `/metrics`."""
 
     def __init__(
         self,
@@ -34,7 +38,7 @@ class Application:
         self.lambda_functions = lambda_functions
         self.metrics = metrics
         self.accounts = accounts
-        self._mounts: list[tuple[str, object]] = []
+        self._objects: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -43,6 +47,8 @@ class Application:
                 await self.step_functions(scope, receive, send)
             elif path.startswith(PREFIXES):
                 await self.lambda_functions(scope, receive, send)
+            elif path.startswith(OBJECTS) and self.accounts.home.directory is not None:
+                await self._object(self.accounts.home.directory, scope, receive, send)
             elif path == "/health":
                 body = orjson.dumps({"status": "ok"})
                 await answer(send, 200, body, str(uuid.uuid4()), b"application/json")
@@ -52,6 +58,14 @@ class Application:
                 await answer(send, 404, b'{"message":"Not found"}', str(uuid.uuid4()), b"application/json")
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+
+    async def _object(self, data: Path, scope: Scope, receive: Receive, send: Send) -> None:
+        """A presigned URL of a local bucket: its signature is checked there."""
+        if self._objects is None:
+            from stepwell.toolkit.objects.server import application
+
+            self._objects = application(data)
+        await self._objects({**scope, "root_path": scope.get("root_path", "") + OBJECTS}, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -79,6 +93,7 @@ def create_app(
     """
     accounts = Accounts(engine, account, open_account)
     metrics = Metrics()
+    metrics.watch(engine)
     guard = Guard(allowed_hosts) if authenticator is None else None
     actions = Actions(accounts)
     service = AccountsService(actions)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from stepwell.engine.engine import Engine
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
@@ -39,6 +46,45 @@ class Metrics:
         counter.inc()
         histogram.observe(seconds)
 
+    def watch(self, engine: Engine) -> None:
+        """Show the engine's counters too, and what its functions measured."""
+        self.registry.register(_EngineCollector(engine))
+        if engine.directory is not None and engine.mode == "run":
+            from stepwell.toolkit.prometheus import SpoolCollector
+
+            self.registry.register(SpoolCollector(engine.directory / "metrics.sqlite3"))
+
     def render(self) -> bytes:
         text: bytes = generate_latest(self.registry)
         return text
+
+
+class _EngineCollector(Collector):
+    """An engine's plain counters, read when they are asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        counted = self._engine.metrics
+        started = CounterMetricFamily("stepwell_executions_started", "Executions started.", labels=["type"])
+        for kind, count in counted.executions_started.items():
+            started.add_metric([kind], count)
+        ended = CounterMetricFamily("stepwell_executions_ended", "Executions ended.", labels=["type", "status"])
+        for (kind, status), count in counted.executions_ended.items():
+            ended.add_metric([kind, status], count)
+        tasks = CounterMetricFamily(
+            "stepwell_tasks", "Task attempts by how they ended.", labels=["resource", "outcome"]
+        )
+        for (resource, outcome), count in counted.tasks.items():
+            tasks.add_metric([resource, outcome], count)
+        seconds = CounterMetricFamily("stepwell_task_seconds", "Time spent in task attempts.", labels=["resource"])
+        for resource, total in counted.task_seconds.items():
+            seconds.add_metric([resource], total)
+        open_now = GaugeMetricFamily("stepwell_executions_open", "STANDARD executions that have not ended.")
+        open_now.add_metric([], self._engine.journal.open_count())
+        commits = CounterMetricFamily("stepwell_journal_commits", "Commits of the journal.")
+        commits.add_metric([], self._engine.journal.commits)
+        rows = CounterMetricFamily("stepwell_journal_rows", "Rows written to the journal.")
+        rows.add_metric([], self._engine.journal.rows)
+        yield from (started, ended, tasks, seconds, open_now, commits, rows)

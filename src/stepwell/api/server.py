@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stepwell.api.accounts import OpenEngine
-from stepwell.api.app import Application, create_app
+from stepwell.api.app import OBJECTS, Application, create_app
 from stepwell.api.auth import Authenticator
 from stepwell.engine.engine import Engine
 
@@ -147,6 +147,9 @@ class Server:
                 await self._running
                 raise ServerError(f"The server on {self.url} ended while starting; see the log.")
             await asyncio.sleep(0.001)
+        engine = self.app.accounts.home
+        if engine.mode == "run":  # where functions answer task tokens, and what presigned URLs begin with
+            engine.functions.set_environment({"STEPWELL_API_URL": self.url, "STEPWELL_OBJECTS_URL": self.url + OBJECTS})
         return self
 
     async def __aexit__(

@@ -10,6 +10,7 @@ async with Engine.open("./data") as engine:
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +24,8 @@ from stepwell.engine.arns import Arns
 from stepwell.engine.callbacks import Callbacks
 from stepwell.engine.clock import Clock, SystemClock
 from stepwell.engine.dispatch import Dispatch, TaskRunner
-from stepwell.engine.errors import EngineError
+from stepwell.engine.errors import EngineError, JournalError
+from stepwell.engine.eventlog import EventLog
 from stepwell.engine.executions import Executions
 from stepwell.engine.handles import Execution, Machine
 from stepwell.engine.host import Host, Observer
@@ -37,6 +39,7 @@ from stepwell.engine.schedules import Schedules
 from stepwell.engine.service import Service
 
 if TYPE_CHECKING:
+    from stepwell.engine.monitoring import Monitoring
     from stepwell.functions.pool import FunctionPool
     from stepwell.functions.uploads import Uploads
     from stepwell.project.project import Machine as ProjectMachine
@@ -92,6 +95,8 @@ class Engine:
         self._items = items
         self._clients: AwsClients | None = None
         self._open = False
+        self.monitoring: Monitoring | None = None
+        """Metrics and alarms of the loaded projects; None until one declares an alarm."""
 
     @classmethod
     def open(
@@ -156,6 +161,8 @@ class Engine:
         self.callbacks = Callbacks(host)
         self.schedules = Schedules(journal, clock, self.executions)
         host.on_end.append(lambda live: self.machines.ended(live.resource))
+        if self.mode != "read":
+            host.log = self._make_log()
         if self.mode != "run":
             return
         await self._start_functions()
@@ -205,6 +212,11 @@ class Engine:
 
         return Items(aws=self.aws(), data=self.directory)
 
+    def _make_log(self) -> EventLog:
+        from stepwell.tasks.cloudwatch_logs import CloudWatchLogs
+
+        return EventLog(self.directory, CloudWatchLogs(self.aws()))
+
     def aws(self) -> AwsClients:
         """How this engine reaches AWS, or the emulator it was given."""
         from stepwell.tasks.aws_clients import AwsClients
@@ -221,15 +233,28 @@ class Engine:
         try:
             if self.mode == "run":
                 self.schedules.stop()
+                if self.monitoring is not None:
+                    await self.monitoring.close()
                 self.dispatcher.detach()
                 self._host.stop()
                 await self._host.stopped()
                 if self._given_functions is None:
                     await self.functions.close()
                 self.uploads.close()
+            await self._close_log()
+            if self.mode == "run":
                 await self.dispatcher.close()
+            if self._clients is not None:
+                await self._clients.close()
         finally:
             await self.journal.close()
+
+    async def _close_log(self) -> None:
+        if self._host.log is not None:
+            with contextlib.suppress(JournalError):
+                await self.journal.committed()  # what is logged was committed
+            await self._host.log.close()
+            self._host.log = None
 
     def bind(self, service: ExecutionsPort, functions_of: FunctionsOf | None = None) -> None:
         """Let executions reach the Step Functions service through `service` instead of this engine's own small one.
@@ -327,7 +352,20 @@ class Engine:
         if schedules:
             for declared in project.machines.values():
                 await self._load_schedule(declared)
+        self._watch(project)
         return loaded
+
+    def _watch(self, project: Project) -> None:
+        """Count what alarms watch, and evaluate them, once a project declares one."""
+        if self.mode != "run" or self.directory is None or not project.alarms:
+            return
+        if self.monitoring is None:
+            from stepwell.engine.monitoring import Monitoring
+
+            self.monitoring = Monitoring(self.directory, self.arns.machine(""))
+            self._host.on_end.append(self.monitoring.execution_ended)
+            self.functions.on_call = self.monitoring.function_called
+        self.monitoring.add(project)
 
     def _load_topics(self, project: Project) -> None:
         """What the project's machines publish to its topics stays here, where its functions' notices go."""

@@ -48,6 +48,7 @@ from stepwell.interpreter.identity import Identity
 
 if TYPE_CHECKING:
     from stepwell.engine.clock import Clock
+    from stepwell.engine.eventlog import EventLog
     from stepwell.engine.journal import Journal
     from stepwell.engine.registry import Registry
     from stepwell.engine.rows import ExecutionRow
@@ -140,6 +141,8 @@ class Host:
         self.recovery: Rebuilder
         """Set by the engine, like `outside`."""
         self.observers: list[Observer] = []
+        self.log: EventLog | None = None
+        """Writes what state machines' logging configurations ask for."""
         self.on_end: list[Callable[[Live], None]] = []
         self.running: dict[str, int] = {}
         """How many executions of a state machine are open."""
@@ -294,11 +297,30 @@ class Host:
                 for start in range(0, count, HISTORY_CHUNK):
                     chunk = history[start : start + HISTORY_CHUNK]
                     self.journal.add_history(live.id, chunk[0]["id"], chunk[-1]["id"], orjson.dumps(chunk))
+        if self.log is not None:
+            configuration = self.registry.revision(live.revision).logging
+            if configuration.get("level", "OFF") != "OFF":
+                self._log(live, history, configuration)
         if self.observers:
             if live.express:
                 self._notify(live, history)
             else:
                 self.journal.after_commit(lambda: self._notify(live, history))
+
+    def _log(self, live: Live, history: list[dict[str, Any]], configuration: dict[str, Any]) -> None:
+        redrives = live.execution.redrive_count
+
+        def write() -> None:
+            if self.log is not None:
+                try:
+                    self.log.write(live.identity, history, configuration, redrives)
+                except Exception:
+                    log.exception("execution events could not be logged")
+
+        if live.express:
+            write()
+        else:
+            self.journal.after_commit(write)
 
     def _notify(self, live: Live, history: list[dict[str, Any]]) -> None:
         for observer in list(self.observers):

@@ -87,6 +87,8 @@ class FunctionPool:
         (default: 4 a core, at least 16); a worker unused for `idle_timeout` seconds ends.
         """
         self.logs = logs
+        self.on_call: Callable[[str, InvokeResult | None], None] | None = None
+        """Told the name and outcome of every call; None for one that was refused because all workers were busy."""
         self._on_log = on_log
         self._forward = forward_logs
         self._environment = dict(environment or {})
@@ -125,6 +127,10 @@ class FunctionPool:
         await self.close()
 
     # --- functions
+
+    def set_environment(self, variables: Mapping[str, str]) -> None:
+        """Add to what goes under every function's own environment; workers that run already keep theirs."""
+        self._environment.update(variables)
 
     def register(self, spec: FunctionSpec) -> None:
         """Add a function, or replace one: its busy workers finish their call, its idle ones end."""
@@ -179,9 +185,15 @@ class FunctionPool:
         lane = self._lane(function)
         self._in_progress += 1
         try:
-            if lane.is_inline:
-                return await self._invoke_inline(lane, payload, call, wait)
-            return await self._invoke_worker(lane, payload, call, wait)
+            run = self._invoke_inline if lane.is_inline else self._invoke_worker
+            result = await run(lane, payload, call, wait)
+            if self.on_call is not None:
+                self.on_call(lane.spec.name, result)
+            return result
+        except TooManyRequests:
+            if self.on_call is not None:
+                self.on_call(lane.spec.name, None)
+            raise
         finally:
             self._in_progress -= 1
             if self._quiet is not None and not self._in_progress and not self._quiet.done():

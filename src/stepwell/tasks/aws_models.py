@@ -146,14 +146,14 @@ class UnknownField(ValueError):
     """A parameter the action does not have."""
 
 
-def _capital(name: str) -> str:
+def capital(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
 @lru_cache(maxsize=8192)
 def _members(shape: Any) -> dict[str, tuple[str, Any]]:
     """A structure's members by the name Step Functions gives them."""
-    return {_capital(name): (name, member) for name, member in shape.members.items()}
+    return {capital(name): (name, member) for name, member in shape.members.items()}
 
 
 def _json_text(value: Any) -> str:
@@ -173,7 +173,7 @@ def to_sdk(value: Any, shape: Any, path: str = "") -> Any:
         members = _members(shape)
         result = {}
         for key, item in value.items():
-            found = members.get(key) or members.get(_capital(key))
+            found = members.get(key) or members.get(capital(key))
             if found is None:
                 raise UnknownField(f'The field "{key}" is not supported by Step Functions')
             if item is not None:
@@ -208,7 +208,7 @@ def from_sdk(value: Any, shape: Any, *, epoch_milliseconds: bool = False) -> Any
             return value
         members = shape.members
         return {
-            _capital(name): from_sdk(item, members[name], epoch_milliseconds=epoch_milliseconds)
+            capital(name): from_sdk(item, members[name], epoch_milliseconds=epoch_milliseconds)
             for name, item in value.items()
             if name in members and item is not None
         }

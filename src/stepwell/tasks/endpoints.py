@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -23,10 +24,24 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 """What AWS gives an HTTP task."""
+REDACTED = "[REDACTED]"
 SOCKET_ERROR = "States.Http.Socket"
 _RESERVED_HEADERS = frozenset(
     {"connection", "content-length", "expect", "host", "transfer-encoding", "upgrade", "x-forwarded-for"}
 )
+
+
+@dataclass(slots=True)
+class HttpTrace:
+    """What TestState shows of an HTTP task: request and response, with a connection's secrets only if they are to be revealed."""
+
+    reveal: bool = False
+    request: dict[str, str] = field(default_factory=dict)
+    response: dict[str, str] = field(default_factory=dict)
+
+
+http_trace: ContextVar[HttpTrace | None] = ContextVar("http_trace", default=None)
+"""Where the HTTP task of the current asyncio task notes what it sent and got."""
 
 
 @dataclass(slots=True)
@@ -94,7 +109,26 @@ class Endpoints:
                     headers["Content-Type"] = "application/json"
         query = {**_query(arguments.get("QueryParameters")), **additions.query}
         headers.update(additions.headers)
+        trace = http_trace.get()
+        if trace is not None:
+            shown = {**headers, **({} if trace.reveal else dict.fromkeys(additions.headers, REDACTED))}
+            secret = bool(additions.body) and not trace.reveal
+            trace.request = {
+                "protocol": urlsplit(url).scheme,
+                "method": method,
+                "url": _shown_url(url, query, {} if trace.reveal else additions.query),
+                "headers": orjson.dumps(shown).decode(),
+                "body": REDACTED if secret else (content or b"").decode(errors="replace"),
+            }
         response = await self._request(method, url, query, headers, content)
+        if trace is not None:
+            trace.response = {
+                "protocol": urlsplit(url).scheme,
+                "statusCode": str(response.status_code),
+                "statusMessage": response.reason_phrase,
+                "headers": orjson.dumps(_document(response)["Headers"]).decode(),
+                "body": response.text,
+            }
         if not response.is_success:
             raise TaskError(f"States.Http.StatusCode.{response.status_code}", response.text)
         return _document(response)
@@ -226,6 +260,11 @@ class Endpoints:
         role = (task.credentials or {}).get("RoleArn")
         caller = Caller(task.account, task.region, role, task.execution_name)
         return full, await self.aws.sign(method, full, headers, content, "execute-api", caller)
+
+
+def _shown_url(url: str, query: dict[str, Any], secret: dict[str, str]) -> str:
+    shown = {name: REDACTED if name in secret else value for name, value in query.items()}
+    return f"{url}?{urlencode(shown, doseq=True)}" if shown else url
 
 
 def _text(arguments: dict[str, Any], name: str) -> str:
