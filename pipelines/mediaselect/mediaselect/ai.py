@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,12 @@ CALL_SECONDS = 240.0
 MASK_SECONDS = 60.0
 MAX_FILE_BYTES = 2 * 1024**3
 REFUSAL_CHARACTERS = 200
+try:  # Google's client sends by httpx2 where that is installed, else by httpx
+    import httpx2
+
+    _TRANSPORT: tuple[type[Exception], ...] = (httpx.HTTPError, httpx2.HTTPError, OSError)
+except ImportError:
+    _TRANSPORT = (httpx.HTTPError, OSError)
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 # The client's own lines hold URLs of uploads.
 for _name in ("httpx", "google_genai", "google_genai.models"):
@@ -104,7 +111,11 @@ class Models:
     """Gemini's models and file store. One a process is enough; safe for one thread."""
 
     def __init__(self, settings: Settings, deadline: Deadline) -> None:
-        self._client = genai.Client(vertexai=False, api_key=settings.api_key())
+        self._client = genai.Client(
+            vertexai=False,
+            api_key=settings.api_key(),
+            http_options=types.HttpOptions(api_version="v1beta"),  # where the preview models are
+        )
         self._settings = settings
         self._deadline = deadline
         self._metrics = toolkit.metrics("MediaSelect")
@@ -178,8 +189,7 @@ class Models:
                     self.delete(Link(stored.uri or "", mime))
                     raise AiUnavailable("an uploaded file was not processed in time")
                 time.sleep(self._settings.poll_seconds)
-                name = stored.name or ""
-                stored = self._try(lambda: self._client.files.get(name=name), "file-state")
+                stored = self._try(partial(self._client.files.get, name=stored.name or ""), "file-state")
         except errors.APIError as error:
             raise AiRefused(f"the model refused a file (status {error.code})") from error
         self._metrics.observe(
@@ -195,7 +205,7 @@ class Models:
         """Remove an uploaded file; what goes wrong is logged only (files expire after 48 hours)."""
         try:
             self._client.files.delete(name="files/" + link.uri.rsplit("/", 1)[-1])
-        except (errors.APIError, httpx.HTTPError) as error:
+        except (errors.APIError, *_TRANSPORT) as error:
             log.warning(
                 "uploaded file not deleted", event_type="file_delete_failed", error_message=type(error).__name__
             )
@@ -259,7 +269,7 @@ def attempt(call: Callable[[], T], operation: str, first_wait: float, deadline: 
         metrics.count("GeminiApiCalls", Operation=operation)
         try:
             return call()
-        except (errors.APIError, httpx.HTTPError, OSError) as error:
+        except (errors.APIError, *_TRANSPORT) as error:
             metrics.count("GeminiApiErrors", Operation=operation)
             if isinstance(error, errors.APIError) and error.code not in _BUSY:
                 raise

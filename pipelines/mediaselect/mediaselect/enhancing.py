@@ -12,8 +12,8 @@ from mediaselect.ai import Deadline, Picture, Turn
 from mediaselect.errors import (
     AiRefused,
     InvalidEvent,
-    MediaToolError,
     MediaTooLarge,
+    MediaToolError,
     StoreError,
     UnsupportedMedia,
     storing,

@@ -96,7 +96,7 @@ def probe(source: str) -> Probe:
             audio = container.streams.audio[0] if container.streams.audio else None
             rotation = 0
             for frame in container.decode(stream):
-                rotation = int(round(getattr(frame, "rotation", 0) or 0)) % 360
+                rotation = round(getattr(frame, "rotation", 0) or 0) % 360
                 break
             width, height = stream.codec_context.width, stream.codec_context.height
             if rotation in (90, 270):

@@ -44,7 +44,7 @@ class Filters:
     contrast: float = 1.0
     saturation: float = 1.0
     gamma: float = 1.0
-    temperatureKelvin: float = 6500.0  # noqa: N815 - the answer's field
+    temperatureKelvin: float = 6500.0
     sharpen: float = 0.0
     denoise: str = "none"
     stabilize: str = "none"
@@ -68,7 +68,7 @@ class Filters:
         return self == Filters()
 
     def chain(self) -> list[str]:
-        """ffmpeg's filters in their order, without the neutral ones and without stabilisation, which is prepared apart."""
+        """Ffmpeg's filters in their order, without the neutral ones and without stabilisation, which is prepared apart."""
         chain: list[str] = []
         if self.denoise != "none":
             chain.append(f"hqdn3d={DENOISE[self.denoise]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -31,13 +32,10 @@ def selection_failed(sessions: SessionStore, event: Mapping[str, Any]) -> dict[s
 def item_failed(sessions: SessionStore, event: Mapping[str, Any]) -> dict[str, Any]:
     """The item ends in `error`, unless it succeeded after all."""
     message = user_text(event.get("error"))
-    with storing("writing the item"):
-        try:
-            sessions.set_item_result(
-                event["sessionId"], event["jobId"], int(event["itemIndex"]), {"phase": "error", "error": message}
-            )
-        except NoSuchJob:
-            pass
+    with storing("writing the item"), contextlib.suppress(NoSuchJob):
+        sessions.set_item_result(
+            event["sessionId"], event["jobId"], int(event["itemIndex"]), {"phase": "error", "error": message}
+        )
     toolkit.metrics("MediaSelect").count("ItemsFailed", Operation="enhancement")
     return {"originalKey": event["key"], "phase": "error", "error": message}
 
@@ -79,11 +77,8 @@ def feedback_failed(sessions: SessionStore, event: Mapping[str, Any]) -> dict[st
                 return record
         return None
 
-    with storing("writing the feedback"):
-        try:
-            sessions.update_enhancement(event["sessionId"], event["jobId"], change)
-        except NoSuchJob:
-            pass
+    with storing("writing the feedback"), contextlib.suppress(NoSuchJob):
+        sessions.update_enhancement(event["sessionId"], event["jobId"], change)
     return {"feedbackStatus": "error", "error": message}
 
 

@@ -124,7 +124,7 @@ def thumbnail_names(keys: Iterable[str]) -> dict[str, str]:
     groups: dict[str, list[str]] = defaultdict(list)
     for key in sorted(keys):
         groups[base_name(key).lower()].append(key)
-    taken = {base for base in groups}
+    taken = set(groups)
     names: dict[str, str] = {}
     for group in groups.values():
         for key in group[1:]:
