@@ -330,6 +330,12 @@ async def validate_state_machine_definition(engine: Engine, p: Parameters) -> by
     )
 
 
+async def test_state(engine: Engine, p: Parameters) -> bytes:
+    from stepwell.api.teststate import run_test  # it brings the AWS models: only who tests states pays for them
+
+    return await run_test(engine, p)
+
+
 def _execution_of(token: str) -> str:
     try:
         return tokens.decode(token).execution_arn
@@ -371,6 +377,7 @@ ACTIONS: dict[str, tuple[Handler, str | None]] = {
     "StartSyncExecution": (start_sync_execution, "stateMachineArn"),
     "StopExecution": (stop_execution, "executionArn"),
     "TagResource": (tag_resource, "resourceArn"),
+    "TestState": (test_state, None),
     "UntagResource": (untag_resource, "resourceArn"),
     "UpdateMapRun": (update_map_run, "mapRunArn"),
     "UpdateStateMachine": (update_state_machine, "stateMachineArn"),

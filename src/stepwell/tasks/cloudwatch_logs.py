@@ -70,6 +70,18 @@ class CloudWatchLogs:
         self._streams: dict[tuple[str, str], _Stream] = {}
         self._closing = asyncio.Event()
 
+    async def has_group(self, group_arn: str) -> bool:
+        """Whether the log group may exist. Only an endpoint that was given is asked: AWS itself may want credentials nobody has."""
+        if self._aws.endpoint is None:
+            return True
+        name, caller = _group_of(group_arn)
+        try:
+            service = await self._aws.service("logs")
+            answer = await self._aws.call(service, "DescribeLogGroups", {"logGroupNamePrefix": name}, caller)
+        except (CallFailed, TaskError):
+            return True
+        return any(group.get("logGroupName") == name for group in answer.result.get("logGroups", ()))
+
     def put(self, group_arn: str, machine: str, entries: list[tuple[int, bytes]]) -> None:
         """Deliver (milliseconds, JSON text) in this order, soon."""
         stream = self._streams.get((group_arn, machine))
