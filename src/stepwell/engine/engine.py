@@ -154,7 +154,8 @@ class Engine:
         registry = self.registry = Registry(journal, self.arns, random.random)
         host = self._host = Host(journal, registry, clock, self.metrics)
         recovery = host.recovery = Recovery(host, journal, registry)
-        self.machines = Machines(registry, journal, clock, lambda name: name in host.running)
+        event_log = self._make_log()
+        self.machines = Machines(registry, journal, clock, lambda name: name in host.running, event_log.has_group)
         self.activities = Activities(host, registry, clock)
         self.map_runs = MapRuns(host, journal, registry, clock, self._items or self._make_items())
         self.executions = Executions(host, journal, registry, clock, recovery)
@@ -162,7 +163,7 @@ class Engine:
         self.schedules = Schedules(journal, clock, self.executions)
         host.on_end.append(lambda live: self.machines.ended(live.resource))
         if self.mode != "read":
-            host.log = self._make_log()
+            host.log = event_log
         if self.mode != "run":
             return
         await self._start_functions()

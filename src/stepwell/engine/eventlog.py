@@ -42,6 +42,10 @@ class LogSink(Protocol):
         """Deliver (milliseconds, JSON text) in this order, soon. Must neither raise nor wait."""
         ...
 
+    async def has_group(self, group_arn: str) -> bool:
+        """Whether the log group may exist: False only when that is known."""
+        ...
+
     async def close(self) -> None:
         """Deliver what waits, for a few seconds at most."""
         ...
@@ -74,7 +78,7 @@ def entry_of(event: Mapping[str, Any], execution_arn: str, redrive_count: int, *
 
 
 def _milliseconds(event: Mapping[str, Any]) -> int:
-    return int(round(float(event["timestamp"]) * 1000))
+    return round(float(event["timestamp"]) * 1000)
 
 
 def _without_data(details: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,6 +119,10 @@ class EventLog:
             self._lines = RotatedLines(directory / "logs", "executions-")
         self._sink = sink
         self._waiting: list[bytes] = []
+
+    async def has_group(self, group_arn: str) -> bool:
+        """Whether there may be a log group of that ARN."""
+        return self._sink is None or await self._sink.has_group(group_arn)
 
     def write(
         self, identity: Identity, history: list[dict[str, Any]], configuration: Mapping[str, Any], redrive_count: int

@@ -147,7 +147,7 @@ class Host:
         self.running: dict[str, int] = {}
         """How many executions of a state machine are open."""
         self._waiters: dict[int, list[asyncio.Future[Live | None]]] = {}
-        self._inbox: deque[tuple[int, Callable[[int, int], events.AnyEvent]]] = deque()
+        self._inbox: deque[Callable[[], None]] = deque()
         self._inbox_scheduled = False
         self._last_express = 0
         self._evict_at = LIVE_LIMIT
@@ -206,7 +206,11 @@ class Host:
         if isinstance(event, _ANSWERS):
             live.work.discard(event.command)
             live.tasks.pop(event.command, None)
-        effects = live.execution.handle(event)
+        try:
+            effects = live.execution.handle(event)
+        except Exception:
+            self._discard(live)
+            raise
         if not live.express:
             live.sequence += 1
             data = events.encode(event)
@@ -215,13 +219,34 @@ class Host:
         live.at = event.at
         self._advance(live, effects)
 
+    def _discard(self, live: Live) -> None:
+        """The interpreter failed in the middle of an event: what is in memory cannot be trusted, what is in the journal can."""
+        log.error("%s is left as it was before an event that could not be handled", live.identity.execution_arn)
+        self.journal.flush()
+        self.live.pop(live.id, None)
+        for timer in live.timers:
+            self.timers.cancel(live.id, timer)
+        for task in list(live.tasks.values()):
+            if task is not asyncio.current_task():
+                task.cancel()
+
     def at(self, live: Live) -> int:
         """The time for the next input of an execution."""
         return max(self.clock.now(), live.at)
 
     def post(self, id: int, make: Callable[[int, int], events.AnyEvent]) -> None:
         """Deliver an event soon, in order; `make(at, seed)` makes it. Dropped if the execution is not open any more."""
-        self._inbox.append((id, make))
+
+        def deliver() -> None:
+            live = self.get(id)
+            if live is not None:
+                self.handle(live, make(self.at(live), self.seed()))
+
+        self.soon(deliver)
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Do something soon, in order, in slices that leave others their turn."""
+        self._inbox.append(work)
         if not self._inbox_scheduled:
             self._inbox_scheduled = True
             asyncio.get_running_loop().call_soon(self._read_inbox)
@@ -229,10 +254,10 @@ class Host:
     def _read_inbox(self) -> None:
         inbox = self._inbox
         for _ in range(min(len(inbox), INBOX_SLICE)):
-            id, make = inbox.popleft()
-            live = self.get(id)
-            if live is not None:
-                self.handle(live, make(self.at(live), self.seed()))
+            try:
+                inbox.popleft()()
+            except Exception:
+                log.exception("an execution could not be continued")
         if inbox:
             asyncio.get_running_loop().call_soon(self._read_inbox)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from stepwell.engine.arns import check_alias_name, check_name, parse
@@ -57,7 +57,16 @@ ALIAS_LIMIT = 100
 class Machines:
     """`engine.machines`. Changes are on disk when a method returns. ARNs may name a version or an alias where AWS allows it."""
 
-    def __init__(self, registry: Registry, journal: Journal, clock: Clock, is_running: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        journal: Journal,
+        clock: Clock,
+        is_running: Callable[[str], bool],
+        has_log_group: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        """`has_log_group` says whether there may be a log group of an ARN."""
+        self._has_log_group = has_log_group
         self._registry = registry
         self._journal = journal
         self._clock = clock
@@ -85,6 +94,7 @@ class Machines:
         StateMachineDeleting, ValidationException, TooManyTags.
         """
         self._journal.check()
+        await self._check_destination(logging_configuration)
         check_name(name)
         if type not in ("STANDARD", "EXPRESS"):
             raise ValidationException(
@@ -151,6 +161,7 @@ class Machines:
     ) -> StateMachineUpdated:
         """UpdateStateMachine: a new revision if anything changed; running executions keep theirs."""
         self._journal.check()
+        await self._check_destination(logging_configuration)
         machine = self._active(state_machine_arn)
         given = (definition, role_arn, logging_configuration, tracing_configuration, encryption_configuration)
         if all(value is None for value in given):
@@ -189,6 +200,13 @@ class Machines:
             revision_id=new.uuid,
             state_machine_version_arn=arns.machine(machine.name, version.number) if version else None,
         )
+
+    async def _check_destination(self, configuration: Mapping[str, Any] | None) -> None:
+        """Look for the log group of a configuration that logs anything. Raises InvalidLoggingConfiguration."""
+        logging = _logging(configuration)
+        for destination in logging.get("destinations") or () if logging["level"] != "OFF" else ():
+            if not await self._has_log_group(destination["cloudWatchLogsLogGroup"]["logGroupArn"]):
+                raise InvalidLoggingConfiguration("Log Destination not found.")
 
     def describe(self, arn: str, *, metadata_only: bool = False) -> StateMachineRecord:
         """DescribeStateMachine of a state machine, a version, or a map state (`name/label`)."""

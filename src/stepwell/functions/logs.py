@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from stepwell.functions.lines import RotatedLines
+
 _PREFIX = "functions-"
-_SUFFIX = ".jsonl"
 _LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL", "TRACE": "DEBUG"}
 LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
 
@@ -60,29 +61,19 @@ def level_name(value: object) -> str:
 
 
 class LogStore:
-    """A folder of JSON-lines files, rotated by size, the oldest deleted. One process writes, any number read.
-
-    A record is with the operating system when `write` returns: it outlives this process, not a power cut.
-    """
+    """A folder of JSON-lines files (see `RotatedLines`). One process writes, any number read."""
 
     def __init__(self, directory: Path, *, max_bytes: int = 64 * 1024 * 1024, keep: int = 16) -> None:
-        self.directory = Path(directory)
-        self.max_bytes = max_bytes
-        self.keep = keep
-        self._file: int | None = None
-        self._size = 0
+        self._lines = RotatedLines(directory, _PREFIX, max_bytes=max_bytes, keep=keep)
         self._encoder = msgspec.json.Encoder()
+
+    @property
+    def directory(self) -> Path:
+        return self._lines.directory
 
     def write(self, record: LogRecord) -> None:
         """Raises OSError when the disk refuses it."""
-        line = self._encoder.encode(record) + b"\n"
-        if self._file is None or self._size + len(line) > self.max_bytes:
-            self._rotate(len(line))
-        assert self._file is not None
-        self._size += len(line)
-        rest = line
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
+        self._lines.write(self._encoder.encode(record) + b"\n")
 
     def read(
         self,
@@ -102,7 +93,7 @@ class LogStore:
         elif execution is not None:
             needle = (f'"{execution}"' if execution.startswith("arn:") else f':{execution}"').encode()
         decoder = msgspec.json.Decoder(LogRecord)
-        for path in self._files():
+        for path in self._lines.files():
             for line in _lines(path, needle):
                 try:
                     record = decoder.decode(line)
@@ -118,27 +109,7 @@ class LogStore:
 
     def close(self) -> None:
         """Close the file; a later write opens it again."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-    def _files(self) -> list[Path]:
-        return sorted(self.directory.glob(f"{_PREFIX}*{_SUFFIX}"))
-
-    def _rotate(self, incoming: int) -> None:
-        self.close()
-        self.directory.mkdir(parents=True, exist_ok=True)
-        files = self._files()
-        number = int(files[-1].name[len(_PREFIX) : -len(_SUFFIX)]) if files else 1
-        if files and files[-1].stat().st_size + incoming > self.max_bytes:
-            number += 1
-        path = self.directory / f"{_PREFIX}{number:08d}{_SUFFIX}"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._file).st_size
-        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
-            self._size += os.write(self._file, b"\n")
-        for old in self._files()[: -self.keep]:
-            old.unlink(missing_ok=True)
+        self._lines.close()
 
 
 def _is_of(recorded: str | None, wanted: str) -> bool:
