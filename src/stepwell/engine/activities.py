@@ -100,6 +100,7 @@ class Activities:
 
         The task is a worker's when this returns: that it was taken is on disk.
         """
+        self._host.journal.check()
         name = self._activity(activity_arn).name
         queue = self._queues.setdefault(name, _Queue())
         deadline = self._clock.now() + round(wait_seconds * 1000)

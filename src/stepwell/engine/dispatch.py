@@ -80,11 +80,21 @@ class Dispatch:
             else:
                 self.run(live, effect.command, effect.resource, lambda: self._run_task(live, effect))
         elif isinstance(effect, StartChild | RedriveChild):
-            self.map_runs.start_child(live, effect, again)
+            self.host.soon(lambda: self._start_child(live, effect, again))
         elif isinstance(effect, ReadItems):
             self.run(live, effect.command, "itemReader", lambda: self.map_runs.read_items(live, effect))
         elif isinstance(effect, WriteResults):
             self.run(live, effect.command, "resultWriter", lambda: self.map_runs.write_results(live, effect))
+
+    def _start_child(self, live: Live, effect: StartChild | RedriveChild, again: bool) -> None:
+        if effect.command not in live.work:
+            return  # stopped meanwhile
+        try:
+            self.map_runs.start_child(live, effect, again)
+        except Exception as error:
+            log.exception("%s: a child execution could not be started", live.identity.execution_arn)
+            cause = f"{type(error).__name__}: {error}"
+            self.map_runs.report(live.id, effect.command, "FAILED", None, "States.Runtime", cause)
 
     def _cancel(self, live: Live, command: int) -> None:
         task = live.tasks.pop(command, None)

@@ -256,6 +256,7 @@ class Journal:
     def start_execution(self, row: ExecutionRow) -> None:
         """A new execution. The row may still be changed by `set_outcome` before the commit."""
         self._batch.started[row.id] = row
+        self._batch.names[row.resource, row.name] = row
         self._grow()
 
     def set_outcome(self, id: int, outcome: Outcome) -> None:
@@ -317,7 +318,7 @@ class Journal:
         self._grow()
 
     def after_commit(self, callback: Callable[[], None]) -> None:
-        """Call back once everything added so far is safe, in order. The callback must not raise."""
+        """Call back once everything added so far is safe, in order."""
         self._batch.callbacks.append(callback)
         self._schedule()
 
@@ -378,10 +379,13 @@ class Journal:
                 self._unsynced.append(batch)
             else:
                 self._settle(batch)
-        if self._since_checkpoint > CHECKPOINT_BYTES and self.directory is not None and not self._checkpointing:
-            self._checkpointing = True
-            self._since_checkpoint = 0
-            self._spawn(self._checkpoint(self.directory / FILE))
+        if self._since_checkpoint > CHECKPOINT_BYTES and self.directory is not None:
+            if self._checkpointing:
+                self._held = True  # the copying cannot keep up: the log must not grow for ever
+            else:
+                self._checkpointing = True
+                self._since_checkpoint = 0
+                self._spawn(self._checkpoint(self.directory / FILE))
 
     def _write(self, batch: Batch) -> None:
         execute = self._connection.execute
@@ -426,14 +430,17 @@ class Journal:
             raise
         self.commits += 1
         self.rows += batch.size
-        self._since_checkpoint += 200 * batch.size + sum(len(chunk[2]) for chunk in batch.history)
+        self._since_checkpoint += batch.bytes
 
     def _settle(self, batch: Batch) -> None:
         self.safe = batch.number
         self._settling = True  # callbacks add to the next batch, which must not be settled before this one is
         try:
             for callback in batch.callbacks:
-                callback()
+                try:
+                    callback()
+                except Exception:
+                    log.exception("what should have followed a commit failed")
         finally:
             self._settling = False
         for waiter in batch.waiters:
@@ -522,10 +529,11 @@ class Journal:
 
     def starting(self, resource: str, name: str) -> ExecutionRow | None:
         """An execution of that name that is in the batch and not yet on disk."""
+        key = (resource, name)
         for batch in (self._batch, *self._backlog):
-            for row in batch.started.values():
-                if row.name == name and row.resource == resource:
-                    return row
+            row = batch.names.get(key)
+            if row is not None:
+                return row
         return None
 
     def execution(self, id: int) -> ExecutionRow | None:

@@ -288,7 +288,7 @@ class MapRuns:
         elif isinstance(effect, RedriveChild) and not self._redriven(live, row):
             child = self._redrive(row, effect.command)
         else:
-            self._report(live.id, effect.command, row.status, row.output, row.error, row.cause)
+            self.report(live.id, effect.command, row.status, row.output, row.error, row.cause)
             return
         self._children[key] = child.id
 
@@ -317,11 +317,12 @@ class MapRuns:
             return
         self._children.pop((child.parent, child.command), None)
         execution = child.execution
-        self._report(child.parent, child.command, execution.status, execution.output, execution.error, execution.cause)
+        self.report(child.parent, child.command, execution.status, execution.output, execution.error, execution.cause)
 
-    def _report(
+    def report(
         self, parent: int, command: int, status: str, output: bytes | None, error: str | None, cause: str | None
     ) -> None:
+        """Tell the parent how a child ended."""
         self._host.post(parent, lambda at, seed: events.ChildFinished(at, seed, command, status, output, error, cause))
 
     # -- items and results

@@ -58,6 +58,7 @@ class Batch:
         "history",
         "inputs",
         "map_runs",
+        "names",
         "number",
         "opened",
         "outcomes",
@@ -70,6 +71,7 @@ class Batch:
     def __init__(self, number: int) -> None:
         self.number = number
         self.started: dict[int, ExecutionRow] = {}
+        self.names: dict[tuple[str, str], ExecutionRow] = {}
         self.outcomes: dict[int, Outcome] = {}
         self.inputs: list[tuple[int, bytes]] = []
         self.history: list[tuple[int, int, bytes]] = []
@@ -81,3 +83,12 @@ class Batch:
         self.callbacks: list[Callable[[], None]] = []
         self.waiters: list[asyncio.Future[None]] = []
         self.size = 0
+
+    @property
+    def bytes(self) -> int:
+        """About how much it adds to the write-ahead log."""
+        payloads = sum(len(row.input) + len(row.output or b"") for row in self.started.values())
+        payloads += sum(len(outcome.output or b"") for outcome in self.outcomes.values())
+        payloads += sum(len(data) for _, data in self.inputs) + sum(len(data) for _, _, data in self.history)
+        payloads += sum(len(data) for _, data in self.snapshots.values())
+        return 200 * self.size + payloads

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Callable
 
 from stepwell.engine.clock import Alarm, Clock
 
 __all__ = ["Timers"]
+
+log = logging.getLogger("stepwell.engine")
 
 Key = tuple[int, int]
 """(execution, timer)."""
@@ -72,5 +75,8 @@ class Timers:
                 return
             heapq.heappop(heap)
             del self._due[execution, timer]
-            self._fire(execution, timer)
+            try:
+                self._fire(execution, timer)
+            except Exception:
+                log.exception("the timer %d of execution %d failed", timer, execution)
             heap = self._heap  # `cancel` may have made a new one
