@@ -114,33 +114,36 @@ def test_a_name_that_is_too_long():
 '''
 
 _TEST_MACHINE = '''\
-"""The machine with its functions, in memory."""
+"""The machine: its ways through, in virtual time. The fixture `stepwell` comes with the package."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
-from stepwell.engine import Engine
 from stepwell.project import load_project
+from stepwell.testing import Failure
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = load_project(Path(__file__).parents[1])
 
 
-def run(input):
-    async def main():
-        async with Engine.open() as engine:
-            machines = await engine.load_project(load_project(PROJECT), schedules=False)
-            return await machines["$name"].run(input)
-
-    return asyncio.run(main())
+@pytest.fixture
+def machine(stepwell):
+    return stepwell.load_project(PROJECT)["$name"]
 
 
 @pytest.mark.parametrize(
     ("input", "text"),
     [({"name": "Ada"}, "Hello, Ada!"), ({}, "Welcome!"), ({"name": "x" * 41}, "Welcome!")],
 )
-def test_every_way_through_the_machine(input, text):
-    assert run(input) == {"text": text}
+def test_every_way_through_the_machine_with_its_real_function(machine, input, text):
+    machine.run(input).assert_succeeded({"text": text})
+
+
+def test_a_busy_function_is_asked_again(stepwell, machine):
+    greet = stepwell.mock("Greet", Failure("Lambda.TooManyRequestsException"), {"text": "Hello, Ada!"})
+    run = machine.run({"name": "Ada"})
+    run.assert_succeeded({"text": "Hello, Ada!"})
+    assert run.visited == ["HasName", "Greet"]
+    assert greet.calls == 2
 '''
 
 _PYPROJECT = """\
