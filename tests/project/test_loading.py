@@ -70,6 +70,10 @@ store = "ssm"
 
 [workers.renderer]
 program = ["python", "-m", "renderer.main"]
+max_lifetime = "255m"
+image_id = "ami-1"
+instance_types = ["c5.2xlarge", "c5.xlarge"]
+subnet_ids = ["subnet-1"]
 
 [alarms.failed]
 machine = "main"
@@ -140,6 +144,9 @@ def test_the_toolkit_understands_the_resources(make, tmp_path, monkeypatch):
     assert read.declared["topics"]["alerts"]["subscriptions"] == ["http://127.0.0.1:1/hook"]
     assert read.declared["secrets"]["demo/credentials"]["store"] == "ssm"
     assert read.declared["workers"]["renderer"]["program"] == ["python", "-m", "renderer.main"]
+    assert read.declared["workers"]["renderer"]["max_lifetime"] == 15_300
+    read.backend = "aws"
+    assert read.worker("renderer").name == "renderer", "what is declared is what the adapter for instances needs"
 
 
 def test_an_environment_overrides_key_by_key(make):

@@ -198,18 +198,27 @@ class WorkerDeclaration(Declaration, frozen=True, kw_only=True):
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     grace: Duration = Duration(30)
     """Between the announcement of an interruption and the end."""
-    image: str | None = None
+    max_lifetime: Duration = Duration(4 * 3600)
+    """After this time the machine is ended whatever happens."""
+    image_id: str | None = None
     """AWS: the machine image. Likewise what follows, up to ECS's."""
-    instance_type: str | None = None
-    subnets: tuple[str, ...] = ()
-    security_groups: tuple[str, ...] = ()
+    instance_types: tuple[str, ...] = ()
+    """Tried in this order, each in all subnets, until one has capacity."""
+    subnet_ids: tuple[str, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
     instance_profile: str | None = None
-    spot_max_price: str | None = None
-    volume: Size | None = None
+    spot: bool = True
+    max_price: str | None = None
+    """Of a Spot instance, in USD an hour; the on-demand price without one."""
+    volume_gb: int | None = None
+    boot: tuple[str, ...] = ()
+    """Shell lines that run before the program, such as those that fetch the code."""
     cluster: str | None = None
-    """AWS, instead of a machine: the ECS cluster, task definition and container."""
+    """AWS, instead of an instance: the ECS cluster, task definition and container."""
     task_definition: str | None = None
     container: str | None = None
+    public_ip: bool = False
+    capacity_provider: str | None = None
     description: str = ""
 
 
