@@ -104,6 +104,11 @@ async def test_csv_with_given_headers_delimiters_quotes_and_no_last_line_end(sto
     assert "CSVDelimiter must be one of" in await refusal(store, {**config, "CSVDelimiter": "DOT"}, Key="f.csv")
 
 
+async def test_headers_that_are_there_twice(store):
+    store.put("f.csv", b"a,a\n1,2\n")
+    assert await refusal(store, FIRST, Key="f.csv") == "CSV headers cannot contain duplicates."
+
+
 async def test_json_lines(store):
     store.put("f.jsonl", b'{"a":1}\n\n[2]\n"three"')
     assert await everything(store, {"InputType": "JSONL"}, Key="f.jsonl", limit=2) == [{"a": 1}, [2], "three"]

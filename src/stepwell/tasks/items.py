@@ -203,6 +203,8 @@ class _Reader:
                 if not rows:
                     return [], first
                 cursor.headers = rows[0]
+            if len(set(cursor.headers)) < len(cursor.headers):
+                raise Malformed("CSV headers cannot contain duplicates.")
         rows, used = csv_rows(window[first:], last, limit, delimiter)
         return csv_items(rows, cursor.headers), first + used
 

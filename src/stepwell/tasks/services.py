@@ -78,6 +78,10 @@ class Services:
             length=length,
             received=answer.headers if self.aws is not None and not self.aws.emulated else None,
         )
+        if (name, action) == ("dynamodb", "getItem"):
+            for headers in (metadata["SdkHttpMetadata"]["AllHttpHeaders"], metadata["SdkHttpMetadata"]["HttpHeaders"]):
+                # In AWS's recordings only this answer has the header in lower case.
+                headers["x-amzn-requestid"] = headers.pop("x-amzn-RequestId", None)
         return dict(sorted({**result, **metadata}.items()))
 
     async def call_optimised(
