@@ -656,12 +656,20 @@ class Journal:
         rows = self._read("SELECT data FROM documents WHERE kind = ? AND key = ?", (kind, key))
         return rows[0][0] if rows else None
 
-    def closed_before(self, stop: int, limit: int) -> list[int]:
-        """Executions that ended before a time (milliseconds), oldest first."""
-        sql = (
-            "SELECT id FROM executions WHERE stop IS NOT NULL AND stop < ? AND status != 'RUNNING' ORDER BY id LIMIT ?"
-        )
-        return [row[0] for row in self._read(sql, (stop, limit))]
+    def closed_before(self, stop: int, *, after: int, limit: int) -> tuple[list[int], int]:
+        """Among the `limit` executions with an id greater than `after`, those that ended before a time (milliseconds).
+
+        Gives the id to go on after too; 0 when the rest began later than that, so that none of them can have ended before.
+        """
+        sql = "SELECT id, start, stop FROM executions WHERE id > ? ORDER BY id LIMIT ?"
+        rows = self._read(sql, (after, limit))
+        found = [id for id, _, stopped in rows if stopped is not None and stopped < stop]
+        return found, rows[-1][0] if rows and rows[-1][1] < stop else 0
+
+    def first_closed(self) -> int | None:
+        """When the closed execution that was started first ended (milliseconds); None if all are open."""
+        rows = self._read("SELECT stop FROM executions WHERE stop IS NOT NULL ORDER BY id LIMIT 1")
+        return rows[0][0] if rows else None
 
 
 _COLUMNS = ExecutionRow.__struct_fields__
