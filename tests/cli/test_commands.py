@@ -289,3 +289,40 @@ def test_help_and_version(tmp_path: Path) -> None:
     assert "run" in stepwell("--help", cwd=tmp_path).stdout
     assert "--input" in stepwell("run", "--help", cwd=tmp_path).stdout
     assert re.fullmatch(r"stepwell \d+\.\d+\.\d+\n", stepwell("--version", cwd=tmp_path).stdout)
+
+
+def test_one_state_is_tested_with_a_mock(tmp_path: Path) -> None:
+    machine = {
+        "StartAt": "T",
+        "States": {
+            "T": {
+                "Type": "Task",
+                "Resource": "arn:aws:lambda:us-east-1:123456789012:function:f",
+                "ResultPath": "$.result",
+                "Catch": [{"ErrorEquals": ["Broken"], "Next": "E"}],
+                "Next": "E",
+            },
+            "E": {"Type": "Succeed"},
+        },
+    }
+    path = definition(tmp_path, "m", machine)
+    done = stepwell("test", path, "T", "--input", '{"a": 1}', "--mock", '{"b": 2}', "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["status"], answer["nextState"]) == ("SUCCEEDED", "E")
+    assert json.loads(answer["output"]) == {"a": 1, "result": {"b": 2}}
+    assert json.loads(answer["inspectionData"]["result"]) == {"b": 2}
+    caught = stepwell("test", path, "T", "--error", "Broken", cwd=tmp_path)
+    assert (caught.returncode, "CAUGHT_ERROR" in caught.stdout) == (0, True)
+    assert stepwell("test", path, "T", "--error", "Other", cwd=tmp_path).returncode == 1
+    absent = stepwell("test", path, "Nowhere", cwd=tmp_path)
+    assert absent.returncode == 2
+    assert "Nowhere" in absent.stderr
+
+
+def test_a_copy_of_a_directory_is_a_directory(finished: Path) -> None:
+    done = stepwell("backup", finished / "copy", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(stepwell("list", "--data", finished / "copy", "--json", cwd=finished).stdout)
+    assert [row["name"] for row in rows] == ["two", "one"]
+    assert stepwell("backup", finished / "copy", cwd=finished).returncode == 2

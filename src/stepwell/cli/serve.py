@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from stepwell.api.auth import Authenticator
     from stepwell.engine import Engine
     from stepwell.project import Project
+
+MOCK_FILE = "MockConfigFile.json"
 
 
 def command(
@@ -72,6 +75,7 @@ def command(
             account=number,
             region=region,
             aws_endpoint=aws_endpoint,
+            mock_file=_mock_file(),
         )
 
     async def other_account(number: str) -> Engine:
@@ -110,6 +114,14 @@ def command(
         _loop(main())
     except EngineError as error:
         raise Problem(str(error), UNUSABLE) from error
+
+
+def _mock_file() -> str | None:
+    """Where Step Functions Local looks for mocks: SFN_MOCK_CONFIG, else MockConfigFile.json in the current folder."""
+    given = os.environ.get("SFN_MOCK_CONFIG")
+    if given:
+        return given
+    return MOCK_FILE if Path(MOCK_FILE).is_file() else None
 
 
 def _authenticator(path: Path | None, region: str) -> Authenticator | None:
