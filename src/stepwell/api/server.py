@@ -37,6 +37,34 @@ class ServerError(Exception):
     """The server cannot start; the message says why and what to do."""
 
 
+class OneWrite:
+    """A transport that sends what was written in one turn of the loop at once: head and body of a response are one packet."""
+
+    __slots__ = ("_loop", "_parts", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            parts, self._parts = self._parts, []
+            self._transport.write(b"".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with what it lacks: a limit on connections, on the size of headers, and on the time they take."""
 
@@ -45,7 +73,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(OneWrite(transport, self.loop))  # type: ignore[arg-type]
         if len(self.connections) > MAX_CONNECTIONS:
             self._refuse(_BUSY)
         else:
@@ -77,7 +105,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._reading_headers = False
         if self._deadline is not None:
             self._stop_deadline()
-        if sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES:
+        # What was received is an upper bound; only a body that came along makes counting necessary.
+        if self._header_bytes > MAX_HEADER_BYTES and sum(len(n) + len(v) for n, v in self.headers) > MAX_HEADER_BYTES:
             self._refuse(_TOO_LARGE)
             return
         super().on_headers_complete()
@@ -136,6 +165,7 @@ class Server:
             access_log=False,
             server_header=False,
             date_header=True,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
             backlog=BACKLOG,

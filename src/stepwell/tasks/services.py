@@ -80,8 +80,8 @@ class Services:
         )
         if (name, action) == ("dynamodb", "getItem"):
             for headers in (metadata["SdkHttpMetadata"]["AllHttpHeaders"], metadata["SdkHttpMetadata"]["HttpHeaders"]):
-                # In AWS's recordings only this answer has the header in lower case.
-                headers["x-amzn-requestid"] = headers.pop("x-amzn-RequestId", None)
+                if "x-amzn-RequestId" in headers:  # in AWS's recordings only this answer has it in lower case
+                    headers["x-amzn-requestid"] = headers.pop("x-amzn-RequestId")
         return dict(sorted({**result, **metadata}.items()))
 
     async def call_optimised(
