@@ -421,8 +421,15 @@ class Host:
         """Wait until an open execution has ended and that is on disk."""
         waiter: asyncio.Future[Live | None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(id, []).append(waiter)
-        with self.clock.waiting():
-            return await waiter
+        try:
+            with self.clock.waiting():
+                return await waiter
+        finally:
+            waiters = self._waiters.get(id)
+            if waiters is not None:  # whoever waited has gone before the end
+                waiters.remove(waiter)
+                if not waiters:
+                    del self._waiters[id]
 
     # -- memory
 
