@@ -33,13 +33,14 @@ def rectangle(region: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
         row, column = "center", "center"
     across = ("left", "center", "right").index(column)
     down = ("top", "center", "bottom").index(row)
-    left, right = _third(width, across)
-    top, bottom = _third(height, down)
+    margin = width // 20  # the same on both axes
+    left, right = _third(width, margin, across)
+    top, bottom = _third(height, margin, down)
     return left, top, right, bottom
 
 
-def _third(length: int, index: int) -> tuple[int, int]:
-    third, margin = length // 3, length // 20
+def _third(length: int, margin: int, index: int) -> tuple[int, int]:
+    third = length // 3
     low, high = (0, third + margin), (2 * third - margin, length)
     start, end = (low, (third - margin, 2 * third + margin), high)[index]
     return max(0, start), min(length, end)

@@ -15,8 +15,17 @@ def photo(kind: str = "harbour", size: tuple[int, int] = (640, 480), form: str =
 
 
 @cache
-def film(kind: str = "beach", *, seconds: float = 1.2, size: tuple[int, int] = (160, 120), fps: float = 10.0, **options: object) -> bytes:
-    return holiday.film([holiday.dim(holiday.scene(kind, size), 0.55, 0.7)], seconds=seconds, fps=fps, size=size, **options)
+def film(
+    kind: str = "beach",
+    *,
+    seconds: float = 1.2,
+    size: tuple[int, int] = (160, 120),
+    fps: float = 10.0,
+    **options: object,
+) -> bytes:
+    return holiday.film(
+        [holiday.dim(holiday.scene(kind, size), 0.55, 0.7)], seconds=seconds, fps=fps, size=size, **options
+    )
 
 
 def sized(*size: int):

@@ -23,7 +23,8 @@ def verdict(world, selected, excluded=()):
             for rank, (number, name) in enumerate(selected, start=1)
         ],
         "excluded": [
-            {"media": number, "filename": name, "reason": "weaker", "category": "redundant-scene"} for number, name in excluded
+            {"media": number, "filename": name, "reason": "weaker", "category": "redundant-scene"}
+            for number, name in excluded
         ],
         "sceneGroups": [],
     }
@@ -53,7 +54,13 @@ def test_01_five_files_five_thumbnails(shared_world, five):
         assert shared_world.bucket.head(key).content_type == "image/jpeg"
         assert shared_world.bucket.tags(key) == {"Project": "mediaselect"}
         sizes[key.rsplit("/")[-1]] = image.size
-    assert sizes == {"a.jpg": (400, 267), "b.jpg": (267, 400), "c.jpg": (300, 200), "d.jpg": (400, 400), "e.jpg": (320, 240)}
+    assert sizes == {
+        "a.jpg": (400, 267),
+        "b.jpg": (267, 400),
+        "c.jpg": (300, 200),
+        "d.jpg": (400, 400),
+        "e.jpg": (320, 240),
+    }
 
 
 def test_02_portrait_and_short_clips(world):
@@ -120,9 +127,9 @@ def test_06_a_thumbnail_function_that_always_raises(tmp_path):
         assert result["status"] == "complete" and len(result["selected"]) + len(result["excluded"]) == 26
         running = peak = 0
         for event in world.history("selection", result["id"]):
-            running += (event["type"] == "MapIterationStarted") - event["type"].startswith(("MapIterationS", "MapIterationF")) * (
-                event["type"] != "MapIterationStarted"
-            )
+            running += (event["type"] == "MapIterationStarted") - event["type"].startswith(
+                ("MapIterationS", "MapIterationF")
+            ) * (event["type"] != "MapIterationStarted")
             peak = max(peak, running)
         assert peak == 20
         entered = next(
@@ -130,9 +137,12 @@ def test_06_a_thumbnail_function_that_always_raises(tmp_path):
             for e in world.history("selection", result["id"])
             if e.get("stateEnteredEventDetails", {}).get("name") == "RunSelection"
         )
-        assert {"thumbnailKey": "", "originalKey": f"{world.session}/bad.jpg", "success": False, "error": "thumbnail failed"} in entered[
-            "thumbnailKeys"
-        ]
+        assert {
+            "thumbnailKey": "",
+            "originalKey": f"{world.session}/bad.jpg",
+            "success": False,
+            "error": "thumbnail failed",
+        } in entered["thumbnailKeys"]
 
 
 def test_07_earlier_results_are_not_media(world):
@@ -239,7 +249,9 @@ def test_13_a_large_result_lies_in_the_bucket(world):
     record = world.sessions.selection(world.session, result["id"])
     assert record["resultKey"] == f"{world.session}/results/{result['id']}.json" and record["selected"] == []
     assert json.loads(world.bucket.get(record["resultKey"]))["selected"] == result["selected"]
-    assert [entry["justification"] for entry in result["selected"]] == [entry["justification"] for entry in answer["selected"]]
+    assert [entry["justification"] for entry in result["selected"]] == [
+        entry["justification"] for entry in answer["selected"]
+    ]
     assert world.get(f"/api/selection/{result['id'][4:]}/results", sessionId=world.session) == result
 
 
@@ -261,7 +273,10 @@ def test_14_overrides(world):
     act("removed", "a.jpg")
     act("added_back", "v.mp4")
     now = world.get(path, **query)
-    assert [(e["rank"], e["filename"], e["type"]) for e in now["selected"]] == [(1, "b.jpg", "Photo"), (2, "v.mp4", "Video")]
+    assert [(e["rank"], e["filename"], e["type"]) for e in now["selected"]] == [
+        (1, "b.jpg", "Photo"),
+        (2, "v.mp4", "Video"),
+    ]
     assert now["selected"][1]["justification"] == "added by reviewer" and now["selected"][1]["scene"] == ""
     assert [(e["filename"], e["reason"], e["category"]) for e in now["excluded"]] == [
         ("a.jpg", "removed by reviewer", "user-override")
@@ -285,7 +300,9 @@ def test_14_overrides(world):
         ("selection.override.action", "selected", "excluded"),
         ("selection.overrides.finalized", "excluded", "selected"),
     ]
-    world.post(f"/api/overrides/{world.session}", status=400, jobId=job, action="maybe", mediaKey=f"{world.session}/a.jpg")
+    world.post(
+        f"/api/overrides/{world.session}", status=400, jobId=job, action="maybe", mediaKey=f"{world.session}/a.jpg"
+    )
 
 
 def test_15_other_people_and_other_ways_in(world):

@@ -34,6 +34,7 @@ from starlette.routing import Mount
 import stepwell
 from stepwell.api.server import serve
 from stepwell.engine.clock import VirtualClock
+from stepwell.functions import Call
 from stepwell.functions.logs import LogRecord, LogStore
 from stepwell.project import load_project
 from stepwell.toolkit.environment import Resources
@@ -189,14 +190,19 @@ class World:
     def feedback(self, job: str, key: str, text: str) -> dict[str, Any]:
         """Send feedback and wait until it was worked on; the item."""
         self.post(f"/api/enhance/{job}/feedback", status=202, sessionId=self.session, key=key, feedback=text)
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            items = self.get(f"/api/enhance/{job}/results", sessionId=self.session)["items"]
-            item = next(item for item in items if key in (item["originalKey"], item["enhancedKey"]))
-            if item["feedbackStatus"] != "processing":
-                return item
-            time.sleep(0.05)
-        raise AssertionError("the feedback was not worked on")
+        machine = self.machines["feedback"].arn
+        for row in self.engine.read(lambda: self.engine.engine.executions.list(machine, status="RUNNING").items):
+            self.engine.execution(row.execution_arn).wait()
+        items = self.get(f"/api/enhance/{job}/results", sessionId=self.session)["items"]
+        item = next(item for item in items if key in (item["originalKey"], item["enhancedKey"]))
+        assert item["feedbackStatus"] != "processing"
+        return item
+
+    def invoke(self, function: str, event: Mapping[str, Any]) -> Any:
+        """Call a function as the platform would, outside of a machine."""
+        pool = self.engine.engine.functions
+        call = Call(request_id=str(uuid.uuid4()))
+        return json.loads(self.engine.call(pool.invoke(function, json.dumps(event).encode(), call)).payload)
 
     # -- looking
 

@@ -263,7 +263,11 @@ class _Handler(BaseHTTPRequestHandler):
                 headers["Retry-After"] = "1"
         except Exception:  # a fault of the simulator itself: seen by whoever runs it, and answered as the service would
             traceback.print_exc()
-            status, answer, headers = 500, {"error": {"code": 500, "message": "Internal error", "status": "INTERNAL"}}, {}
+            status, answer, headers = (
+                500,
+                {"error": {"code": 500, "message": "Internal error", "status": "INTERNAL"}},
+                {},
+            )
         request.status = status
         self.gemini.note(request)
         raw = json.dumps(answer).encode()

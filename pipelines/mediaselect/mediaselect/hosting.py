@@ -1,0 +1,139 @@
+"""The whole of it on one machine: `stepwell serve` with the project, the HTTP API, and the address of presigned URLs.
+
+    with Host(Path("data")) as host:
+        host.client("me").post("/api/selection/start", json={...})
+
+Everything is in the data directory: after a crash, a new Host on it goes on where the old one was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from mediaselect import identity
+from mediaselect.api import create_app
+from mediaselect.orchestrator import VARIABLES
+from stepwell.toolkit.objects import server as objects_server
+
+PROJECT = Path(__file__).resolve().parent.parent
+ACCOUNT, REGION = "123456789012", "us-east-1"
+
+
+class Host:
+    """A context manager; `url` is the API's address."""
+
+    def __init__(self, data: Path, *, port: int = 0) -> None:
+        self.data = data.resolve()
+        self.url = ""
+        self._port = port
+        self._origin, self._jwt = secrets.token_hex(16), secrets.token_hex(16)
+
+    def __enter__(self) -> Self:
+        self.data.mkdir(parents=True, exist_ok=True)
+        declared = tomllib.loads((PROJECT / "stepwell.toml").read_text(encoding="utf-8"))
+        self._config = uvicorn.Config(
+            Starlette(),
+            host="127.0.0.1",
+            port=self._port,
+            log_level="warning",
+            lifespan="off",
+            ws="none",
+            access_log=False,
+        )
+        self._server = uvicorn.Server(self._config)
+        self._thread = threading.Thread(target=self._server.run, name="api", daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise OSError(f"port {self._port} cannot be listened on")
+            time.sleep(0.01)
+        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+        os.environ.update(
+            STEPWELL_DATA=str(self.data),
+            STEPWELL_OBJECTS_URL=f"{self.url}/objects",
+            STEPWELL_RESOURCES=json.dumps(_resources(declared)),
+            MEDIA_BUCKET_NAME="media",
+            ORIGIN_VERIFY_SECRET=self._origin,
+            JWT_SECRET=self._jwt,
+            **{
+                variable: f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{declared['machines'][name]['name']}"
+                for name, variable in VARIABLES.items()
+            },
+        )
+        self._engine = self._serve()
+        self._config.loaded_app = Starlette(
+            routes=[Mount("/objects", objects_server.application(self.data)), Mount("/", create_app())]
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine.terminate()
+        self._engine.wait()
+        self._server.should_exit = True
+        self._thread.join(10)
+
+    def client(self, user: str) -> httpx.Client:
+        """A client of the API for this user."""
+        token = identity.sign(user, self._jwt, seconds=86_400)
+        return httpx.Client(
+            base_url=self.url,
+            timeout=60.0,
+            headers={"x-origin-verify": self._origin, "authorization": f"Bearer {token}"},
+        )
+
+    def _serve(self) -> subprocess.Popen[str]:
+        program = Path(sys.executable).with_name("stepwell")
+        command = [
+            str(program) if program.exists() else "stepwell",
+            "serve",
+            str(PROJECT),
+            "--port",
+            "0",
+            "--data",
+            str(self.data),
+        ]
+        log = (self.data / "serve.log").open("a")
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if " on http://" in line:
+                os.environ["STEPWELL_API_URL"] = line.split(" on ")[1].split()[0]
+                return process
+        raise OSError(f"stepwell serve did not start; see {self.data / 'serve.log'}")
+
+
+def _resources(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """The resources of stepwell.toml by their names in the environment dev, as functions get them."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace("${env}", "dev").replace("${account}", ACCOUNT)
+        if isinstance(value, dict):
+            return {name: named(item) for name, item in value.items()}
+        return value
+
+    found: dict[str, Any] = {kind: named(declared.get(kind, {})) for kind in ("buckets", "tables", "topics", "secrets")}
+    for kind, resources in found.items():
+        found[kind] = {
+            name: {field: spec[field] for field in ("name", "key", "ttl", "store") if field in spec}
+            for name, spec in resources.items()
+        }
+    return found
