@@ -1,12 +1,14 @@
-"""One pipeline from submission to publication, in a process that a test kills: `python -m ... DATA URL KEY workers|inline`."""
+"""One pipeline from submission to publication, in a process that a test kills: `python -m ... DATA URL KEY workers|inline [STATE ...]`."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,7 +24,21 @@ QUICK = {"RETRY_FIRST_S": "0.05", "BREAKER_RECOVERY_S": "0.1", "LOCK_TTL_S": "2"
 """A killed holder's lock is free after 2 s: time in the engine is virtual here, in the lock it is not."""
 
 
-async def main(data: Path, url: str, key: str, inline: bool) -> None:
+def kill_once(data: Path, states: list[str]) -> Any:
+    """An observer that kills this process tree when one of the states is entered for the first time."""
+
+    def observe(identity: Any, events: list[dict[str, Any]]) -> None:
+        for event in events:
+            name = event.get("stateEnteredEventDetails", {}).get("name")
+            marker = data / f"killed-in-{name}"
+            if name in states and not marker.exists():
+                marker.touch()
+                os.killpg(0, signal.SIGKILL)
+
+    return observe
+
+
+async def main(data: Path, url: str, key: str, inline: bool, states: list[str]) -> None:
     project = load_project(PROJECT)
     variables = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": key, **QUICK}
     functions = {
@@ -33,6 +49,7 @@ async def main(data: Path, url: str, key: str, inline: bool) -> None:
         os.environ |= {**next(iter(functions.values())).environment, "STEPWELL_DATA": str(data)}
     async with Engine.open(data, clock=VirtualClock(int(time.time() * 1000))) as engine:
         machines = await engine.load_project(msgspec.structs.replace(project, functions=functions), schedules=False)
+        engine.subscribe(kill_once(data, states))
         for purpose in ("submit", "ingest"):
             machine = machines[f"word-embedding-{purpose}"]
             arn = f"{machine.arn.replace(':stateMachine:', ':execution:')}:killed-{purpose}"
@@ -46,4 +63,4 @@ async def main(data: Path, url: str, key: str, inline: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "inline"))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "inline", sys.argv[5:]))

@@ -18,9 +18,9 @@ SCRIPT = Path(__file__).with_name("killable.py")
 RECEIPTS, WORDS = 5, 30
 
 
-def run(pipeline, how, seconds=None):
+def run(pipeline, how, seconds=None, states=()):
     """Run the process; kill its tree after so many seconds. Whether it came to its end."""
-    command = [sys.executable, str(SCRIPT), str(pipeline.data), pipeline.api.url, pipeline.api.key, how]
+    command = [sys.executable, str(SCRIPT), str(pipeline.data), pipeline.api.url, pipeline.api.key, how, *states]
     process = subprocess.Popen(
         command, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
@@ -29,6 +29,8 @@ def run(pipeline, how, seconds=None):
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        return False
+    if states and process.returncode == -signal.SIGKILL:
         return False
     assert process.returncode == 0, errors[-3000:]
     return True
@@ -71,3 +73,28 @@ def test_killed_and_restarted(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_killed_ten_times_with_workers(tmp_path, monkeypatch):
     check(tmp_path, monkeypatch, "workers", kills=10, longest=9.0, seed=7)
+
+
+STATES = ["Reconcile", "FindAndClaimUnembedded", "SubmitBatches", "SubmitToOpenAI", "ListPendingBatches", "CheckPendingBatches", "NormalizePendingBatches", "PollBatches", "PollBatch", "NormalizePollResults", "SplitIntoChunks", "ProcessChunksInParallel", "ProcessChunk", "GroupChunksForMerge", "CreateChunkGroups", "LoadChunkGroupsFromS3", "MergeChunkGroup", "PrepareHierarchicalFinalMerge", "FinalMerge", "PrepareMarkBatchesComplete", "MarkBatchesComplete"]
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+def test_killed_in_each_state(tmp_path, monkeypatch):
+    receipts = [words_receipt(n, WORDS) for n in range(RECEIPTS)]
+    expected = None
+    for states in ((), STATES):
+        with OpenAIApi() as service:
+            pipeline = Pipeline(tmp_path / f"data-{len(states)}", service, monkeypatch.setenv)
+            pipeline.seed(*receipts)
+            kills = 0
+            while not run(pipeline, "inline", states=states):
+                kills += 1
+            assert kills == len(states)
+            made = Counter(batch["metadata"]["batch_id"] for batch in service.batches())
+        assert len(made) == RECEIPTS and set(made.values()) == {1}
+        published = pipeline.published(tmp_path)
+        expected = expected or published
+        assert published == expected and len(published) == RECEIPTS * WORDS
+        assert pipeline.states() == {"SUCCESS": RECEIPTS * WORDS}
+        assert pipeline.summary_states() == {"COMPLETED": RECEIPTS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _lock = threading.Lock()
+_MARKUP = re.compile(r"<[A-Za-z/]+>")
 
 
 @cache
@@ -25,13 +27,18 @@ def _model():  # type: ignore[no-untyped-def]
 def embed(texts: list[str], dimensions: int) -> NDArray[np.float32]:
     """Vectors of unit length, one a row.
 
+    A model this small knows words in lower case only, and no markup: upper case is folded and `<EDGE>` and the like are dropped.
     The model has 256 dimensions. Fewer are its first ones, brought to unit length again, as the service shortens its own; more are
     filled with zeros, which changes no distance.
     """
     with _lock:
-        found = np.asarray(_model().embed(texts, norm=True), dtype=np.float32)
+        found = np.asarray(_model().embed([_plain(text) for text in texts], norm=True), dtype=np.float32)
     found = found[:, :dimensions]
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
     found = found / np.where(lengths == 0, 1, lengths)
     missing = dimensions - found.shape[1]
     return np.pad(found, ((0, 0), (0, missing))) if missing > 0 else found
+
+
+def _plain(text: str) -> str:
+    return " ".join(_MARKUP.sub(" ", text).lower().split()) or "nothing"
