@@ -111,9 +111,7 @@ def neighbours(api: OpenAIApi) -> str:
             for position, one in enumerate(list(unique(answer))[:3]):
                 shop, found = str(one.metadata.get("merchant_name", "")), in_context(one)
                 table.add_row("" if position else question, Text(found), shop, f"{one.distance:.3f}")
-                text += (
-                    f"| {'' if position else question} | {found.replace('|', ' ')} | {shop} | {one.distance:.3f} |\n"
-                )
+                text += f"| {'' if position else question} | {found} | {shop} | {one.distance:.3f} |\n"
         console.print(table)
     return text + f"\n{api.calls('create')} provider batches, {len(api.seen())} calls in all.\n"
 
@@ -122,7 +120,7 @@ def in_context(one: Any) -> str:
     """A word between its neighbours; a line as it is."""
     if "left" not in one.metadata:
         return str(one.text)
-    around = [str(one.metadata[side]).replace("<EDGE>", "|") for side in ("left", "right")]
+    around = [str(one.metadata[side]).replace("<EDGE>", "·") for side in ("left", "right")]
     return f"{around[0]} [{one.text}] {around[1]}"
 
 

@@ -257,3 +257,25 @@ def test_a_source_folder(make):
 @pytest.mark.parametrize("folder", sorted((Path(__file__).parents[2] / "pipelines").glob("*/stepwell.toml")), ids=str)
 def test_the_pipelines_load(folder: Path):
     assert load_project(folder).machines
+
+
+def test_machines_of_one_definition(tmp_path: Path) -> None:
+    (tmp_path / "stepwell.toml").write_text(
+        """
+        [project]
+        name = "demo"
+        [variables]
+        kind = "line"
+        width = 2
+        [machines.lines]
+        definition = "machine.asl.json"
+        [machines.words]
+        definition = "machine.asl.json"
+        variables = { kind = "word" }
+        """
+    )
+    state = {"Type": "Pass", "Result": {"kind": "${variables.kind}", "width": "${variables.width}"}, "End": True}
+    (tmp_path / "machine.asl.json").write_text(json.dumps({"StartAt": "A", "States": {"A": state}}))
+    machines = load_project(tmp_path).machines
+    results = {key: machine.definition["States"]["A"]["Result"] for key, machine in machines.items()}
+    assert results == {"lines": {"kind": "line", "width": 2}, "words": {"kind": "word", "width": 2}}
