@@ -35,10 +35,12 @@ from stepwell.engine.mapruns import ItemPort, MapRuns
 from stepwell.engine.metrics import Metrics
 from stepwell.engine.recovery import Recovery
 from stepwell.engine.registry import Registry
+from stepwell.engine.retention import DAYS, Retention
 from stepwell.engine.schedules import Schedules
 from stepwell.engine.service import Service
 
 if TYPE_CHECKING:
+    from stepwell.engine.mocking import Mocks
     from stepwell.engine.monitoring import Monitoring
     from stepwell.functions.pool import FunctionPool
     from stepwell.functions.uploads import Uploads
@@ -83,6 +85,8 @@ class Engine:
         runner: TaskRunner | None,
         functions: FunctionPool | None,
         items: ItemPort | None,
+        retention_days: float,
+        mock_file: str | Path | None,
     ) -> None:
         self.directory = directory
         self.arns = arns
@@ -93,7 +97,10 @@ class Engine:
         self._runner = runner
         self._given_functions = functions
         self._items = items
+        self._mock_file = mock_file
+        self._retention_days = retention_days
         self._clients: AwsClients | None = None
+        self._dispatcher: Dispatcher | None = None
         self._open = False
         self.monitoring: Monitoring | None = None
         """Metrics and alarms of the loaded projects; None until one declares an alarm."""
@@ -113,6 +120,8 @@ class Engine:
         runner: TaskRunner | None = None,
         functions: FunctionPool | None = None,
         items: ItemPort | None = None,
+        retention_days: float = DAYS,
+        mock_file: str | Path | None = None,
     ) -> Engine:
         """An engine on a data directory (made if absent), or in memory without one. Use it as `async with`.
 
@@ -120,9 +129,11 @@ class Engine:
             when the directory is opened to run. "read" only looks; it needs no lock, so another process may run the directory.
         durability: "process": what was acknowledged survives `kill -9` and a crash of the program at any moment; a power loss or a
             crash of the kernel may take the last commits, never the consistency. "power": every commit waits for the disk.
+        retention_days: closed executions are deleted so long after their end.
         clock, runner, functions, items: replaced by tests; the defaults are the system's clock and `stepwell.tasks`.
+        mock_file: a mock configuration file of Step Functions Local (see `stepwell.engine.mockfile`), for `ARN#TestCase`.
 
-        Raises, on entering, DirectoryInUse, JournalTooNew, JournalCorrupt, JournalBusy, JournalFull or JournalError.
+        Raises, on entering, MockFileError, DirectoryInUse, JournalTooNew, JournalCorrupt, JournalBusy, JournalFull or JournalError.
         """
         return cls(
             None if directory is None else Path(directory),
@@ -134,6 +145,8 @@ class Engine:
             runner=runner,
             functions=functions,
             items=items,
+            retention_days=retention_days,
+            mock_file=mock_file,
         )
 
     # -- opening and closing
@@ -166,11 +179,24 @@ class Engine:
             host.log = event_log
         if self.mode != "run":
             return
+        mocks = self.executions.mocks = self._read_mocks()
         await self._start_functions()
-        self.dispatcher = self._make_dispatcher()
-        host.outside = Dispatch(host, clock, self._runner or self.dispatcher, self.activities, self.map_runs)
+        self.dispatcher = self._dispatcher = self._make_dispatcher()
+        runner = self._runner or self.dispatcher
+        host.outside = Dispatch(host, clock, runner, self.activities, self.map_runs, mocks)
         await recovery.recover()
         self.schedules.start()
+        self.retention = Retention(journal, clock, self._retention_days)
+        self.retention.start()
+
+    def _read_mocks(self) -> Mocks | None:
+        if self._mock_file is None:
+            return None
+        from stepwell.engine.mocking import Mocks
+
+        mocks = Mocks(Path(self._mock_file), self.journal)
+        self._host.on_end.append(mocks.ended)
+        return mocks
 
     async def _start_functions(self) -> None:
         await self._open_pool()
@@ -203,8 +229,7 @@ class Engine:
     def _make_dispatcher(self) -> Dispatcher:
         from stepwell.tasks.dispatcher import Dispatcher
 
-        self._dispatcher = Dispatcher(functions=self.functions, executions=Service(self), aws=self.aws())
-        return self._dispatcher
+        return Dispatcher(functions=self.functions, executions=Service(self), aws=self.aws())
 
     def _make_items(self) -> ItemPort | None:
         if self.mode != "run":
@@ -234,6 +259,7 @@ class Engine:
         try:
             if self.mode == "run":
                 self.schedules.stop()
+                self.retention.stop()
                 if self.monitoring is not None:
                     await self.monitoring.close()
                 self.dispatcher.detach()
@@ -300,8 +326,13 @@ class Engine:
         role_arn: str | None = None,
         logging_configuration: Mapping[str, Any] | None = None,
         tracing_configuration: Mapping[str, Any] | None = None,
+        needs_log_group: bool = True,
     ) -> Machine:
-        """Create a state machine, or update the one of that name if anything differs. Raises InvalidDefinition."""
+        """Create a state machine, or update the one of that name if anything differs. Raises InvalidDefinition.
+
+        needs_log_group: False takes a logging level without a log group, as no AWS service does: what it asks for is written to
+            the data directory.
+        """
         arn = self.arns.machine(name)
         role = role_arn or self.arns.role("stepwell")
         existing = self.registry.machines.get(name)
@@ -313,6 +344,7 @@ class Engine:
                 type=type,
                 logging_configuration=logging_configuration,
                 tracing_configuration=tracing_configuration,
+                needs_log_group=needs_log_group,
             )
         elif existing.type != type:
             raise EngineError(
@@ -326,6 +358,7 @@ class Engine:
                 role_arn=role,
                 logging_configuration=logging_configuration,
                 tracing_configuration=tracing_configuration,
+                needs_log_group=needs_log_group,
             )
         return Machine(self, arn, type)
 
@@ -348,7 +381,15 @@ class Engine:
         for key, declared in project.machines.items():
             check_file(declared.path, declared.definition, declared.type)
             loaded[key] = await self.register(
-                declared.name, orjson.dumps(declared.definition).decode(), type=declared.type
+                declared.name,
+                orjson.dumps(declared.definition).decode(),
+                type=declared.type,
+                logging_configuration={
+                    "level": declared.logging.level,
+                    "includeExecutionData": declared.logging.include_execution_data,
+                },
+                tracing_configuration={"enabled": declared.tracing},
+                needs_log_group=False,
             )
         if schedules:
             for declared in project.machines.values():

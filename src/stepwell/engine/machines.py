@@ -87,6 +87,7 @@ class Machines:
         tags: Sequence[Mapping[str, str]] = (),
         publish: bool = False,
         version_description: str | None = None,
+        needs_log_group: bool = True,
     ) -> StateMachineCreated:
         """CreateStateMachine. The same request again gives the same answer; role and tags may differ, as on AWS.
 
@@ -111,7 +112,7 @@ class Machines:
             created=now,
             definition=definition,
             role_arn=role_arn,
-            logging=_logging(logging_configuration),
+            logging=_logging(logging_configuration, needs_log_group),
             tracing=_tracing(tracing_configuration),
             encryption=dict(encryption_configuration) if encryption_configuration else None,
         )
@@ -158,6 +159,7 @@ class Machines:
         encryption_configuration: Mapping[str, Any] | None = None,
         publish: bool = False,
         version_description: str | None = None,
+        needs_log_group: bool = True,
     ) -> StateMachineUpdated:
         """UpdateStateMachine: a new revision if anything changed; running executions keep theirs."""
         self._journal.check()
@@ -183,7 +185,7 @@ class Machines:
             uuid=str(uuid.uuid4()),
             definition=old.definition if definition is None else definition,
             role_arn=old.role_arn if role_arn is None else role_arn,
-            logging=old.logging if logging_configuration is None else _logging(logging_configuration),
+            logging=old.logging if logging_configuration is None else _logging(logging_configuration, needs_log_group),
             tracing=old.tracing if tracing_configuration is None else _tracing(tracing_configuration),
             encryption=old.encryption if encryption_configuration is None else dict(encryption_configuration),
         )
@@ -203,7 +205,7 @@ class Machines:
 
     async def _check_destination(self, configuration: Mapping[str, Any] | None) -> None:
         """Look for the log group of a configuration that logs anything. Raises InvalidLoggingConfiguration."""
-        logging = _logging(configuration)
+        logging = _logging(configuration, False)
         for destination in logging.get("destinations") or () if logging["level"] != "OFF" else ():
             if not await self._has_log_group(destination["cloudWatchLogsLogGroup"]["logGroupArn"]):
                 raise InvalidLoggingConfiguration("Log Destination not found.")
@@ -557,7 +559,7 @@ def _alike(old: RevisionDocument, new: RevisionDocument) -> bool:
     )
 
 
-def _logging(given: Mapping[str, Any] | None) -> dict[str, Any]:
+def _logging(given: Mapping[str, Any] | None, needs_log_group: bool = True) -> dict[str, Any]:
     """The logging configuration with AWS's defaults. Raises InvalidLoggingConfiguration."""
     configuration = {**(given or {})}
     configuration.setdefault("includeExecutionData", False)
@@ -568,7 +570,7 @@ def _logging(given: Mapping[str, Any] | None) -> dict[str, Any]:
             "Member must satisfy enum value set: [ALL, ERROR, FATAL, OFF]"
         )
     destinations = configuration.get("destinations") or []
-    if len(destinations) > 1 or (level != "OFF" and not destinations):
+    if len(destinations) > 1 or (needs_log_group and level != "OFF" and not destinations):
         raise InvalidLoggingConfiguration("Must specify exactly one Log Destination.")
     for destination in destinations:
         arn = (destination.get("cloudWatchLogsLogGroup") or {}).get("logGroupArn") or ""
