@@ -1,7 +1,6 @@
 """Acceptance statements 25 to 29: grouping, colour tables, and films that were really rendered."""
 
 import io
-import json
 import math
 
 import av
@@ -49,7 +48,7 @@ def test_25_histograms_and_groups():
     assert groups[0].representative == 5
     flat = np.full(grading.BINS**3, 1 / grading.BINS**3)
     assert grading.correlation(flat, light) == 1.0
-    assert math.isclose(float(grading.histogram(media.film and holiday.scene("beach", (64, 48))).sum()), 1.0)
+    assert math.isclose(float(grading.histogram(holiday.scene("beach", (64, 48))).sum()), 1.0)
 
 
 def test_25_unreadable_frames_and_short_groups():
@@ -201,9 +200,16 @@ def test_29_filters_change_brightness_contrast_and_noise(filter_world):
     before, after = measured(decoded(noisy)[0]), measured(decoded(world.bucket.get(item["enhancedKey"]))[0])
     assert after["mean"] > before["mean"] + 8 and abs(after["mean"] - 118) < abs(before["mean"] - 118)
     assert after["spread"] > before["spread"] * 1.1
-    assert after["noise"] < before["noise"] * 0.7
     assert 2 <= len(world.gemini.requests("video-filters")) <= 4
     assert not world.gemini.files, "uploaded previews are removed"
+
+    # Noise alone: brighter pictures show more of it, so it is measured with nothing else changed.
+    world.gemini.script("video-filters", answer(denoise="strong"))
+    world.gemini.script("video-filters", {**answer(denoise="strong"), "professionalScore": 9.0})
+    item = world.enhance([key])["items"][0]
+    assert item["phase1Text"] == "Filters applied: denoise strong."
+    after = measured(decoded(world.bucket.get(item["enhancedKey"]))[0])
+    assert after["noise"] < before["noise"] * 0.6 and abs(after["mean"] - before["mean"]) < 3
 
 
 def test_29_stabilised(filter_world):
@@ -222,4 +228,3 @@ def test_29_stabilised(filter_world):
         for a, b in zip(before[0], after[0], strict=True)
     ]
     assert np.mean(moved) > 1
-    assert json.dumps(item)

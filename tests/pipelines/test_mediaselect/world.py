@@ -191,7 +191,9 @@ class World:
         """Send feedback and wait until it was worked on; the item."""
         self.post(f"/api/enhance/{job}/feedback", status=202, sessionId=self.session, key=key, feedback=text)
         machine = self.machines["feedback"].arn
-        for row in self.engine.read(lambda: self.engine.engine.executions.list(machine, status="RUNNING").items):
+        for row in self.engine.read(
+            lambda: self.engine.engine.executions.list(state_machine_arn=machine, status="RUNNING").items
+        ):
             self.engine.execution(row.execution_arn).wait()
         items = self.get(f"/api/enhance/{job}/results", sessionId=self.session)["items"]
         item = next(item for item in items if key in (item["originalKey"], item["enhancedKey"]))
@@ -202,7 +204,7 @@ class World:
         """Call a function as the platform would, outside of a machine."""
         pool = self.engine.engine.functions
         call = Call(request_id=str(uuid.uuid4()))
-        return json.loads(self.engine.call(pool.invoke(function, json.dumps(event).encode(), call)).payload)
+        return json.loads(self.engine.call(pool.invoke(function, json.dumps(event).encode(), call=call)).payload)
 
     # -- looking
 

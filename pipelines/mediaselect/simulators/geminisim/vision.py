@@ -114,12 +114,12 @@ def enhance(image: Image.Image, wishes: str, *, detail: bool) -> tuple[Image.Ima
     grey = pixels @ np.array([0.299, 0.587, 0.114])
     low, high = np.percentile(grey, (0.5, 99.5))
     if high - low > 0.02 and (low > 0.06 or high < 0.94):
-        pixels = np.clip((pixels - 0.85 * low) / max(0.05, (high - 0.85 * low) / 0.97), 0, 1)
+        pixels = np.clip((pixels - 0.75 * low) / max(0.05, (high - 0.75 * low) / 0.93), 0, 1)
         said.append("Stretched shadows and highlights")
     mean = float((pixels @ np.array([0.299, 0.587, 0.114])).mean())
     target = 122.0 / 255
     if abs(mean - target) > 0.04 and 0.01 < mean < 0.99:
-        gamma = float(np.clip(np.log(target) / np.log(mean), 0.45, 1.8))
+        gamma = float(np.clip(np.log(target) / np.log(mean), 0.6, 1.5))
         pixels = pixels**gamma
         said.append(f"{'Lifted' if gamma < 1 else 'Lowered'} the exposure")
     if before.colour < IDEAL_COLOUR:
