@@ -69,7 +69,10 @@ class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with what it lacks: a limit on connections, on the size of headers, and on the time they take."""
 
     _reading_headers = True
+    _refused = False
+    _chunk = 0
     _header_bytes = 0
+    """At least as many as the headers of the present request have."""
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -86,8 +89,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        self._chunk = len(data)
         if self._reading_headers:
-            self._header_bytes += len(data)
+            self._header_bytes += self._chunk
         super().data_received(data)
         if not self._reading_headers:
             return
@@ -98,7 +102,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._reading_headers = True
-        self._header_bytes = 0
+        self._header_bytes = self._chunk
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -111,12 +115,21 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._refused:
+            super().on_message_complete()
+
     def _too_slow(self) -> None:
         self._deadline = None
         if self._reading_headers and not self.transport.is_closing():
             self.transport.close()
 
     def _refuse(self, response: bytes) -> None:
+        self._refused = True
         if not self.transport.is_closing():
             self.transport.write(response)
             self.transport.close()
