@@ -1,0 +1,1 @@
+"""Comic chapters become narrated videos on a video host."""
