@@ -90,6 +90,8 @@ def test_input_comes_from_the_option_a_file_or_stdin(tmp_path: Path) -> None:
         (["validate", "absent.asl.json"], "absent.asl.json does not exist"),
         (["serve", "--in-memory", "--data", "d"], "exclude each other"),
         (["serve", "--account", "12"], "is not 12 digits"),
+        (["serve", "--in-memory", "--auth", "absent.toml"], "absent.toml: cannot be read"),
+        (["serve", "--in-memory", "--host", "0.0.0.0"], "Use --auth, or --insecure"),
         (["lits"], "did you mean 'list'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -37,6 +37,9 @@ def command(
     durability: Annotated[
         str, typer.Option("--durability", help="process: survives kill -9; power: every commit waits for the disk.")
     ] = "process",
+    retention_days: Annotated[
+        float, typer.Option("--retention-days", min=0, help="How long closed executions are kept.")
+    ] = 90,
     auth: Annotated[
         Path | None, typer.Option("--auth", help="File of access keys; requests must be signed by one (SigV4).")
     ] = None,
