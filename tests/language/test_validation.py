@@ -631,6 +631,31 @@ def test_placeholders_are_for_projects() -> None:
     assert found(definition, placeholders=True) == []
 
 
+def test_numbers_of_retriers_and_choices_may_be_placeholders() -> None:
+    task = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::lambda:invoke",
+        "Parameters": {"FunctionName": "f"},
+        "Next": "C",
+    }
+    retrier = {
+        "ErrorEquals": ["States.ALL"],
+        "IntervalSeconds": "${variables.wait}",
+        "MaxAttempts": "${variables.tries}",
+    }
+    rule = {"Variable": "$.n", "NumericGreaterThanEquals": "${variables.most}", "Next": "D"}
+    definition = {
+        "StartAt": "A",
+        "States": {
+            "A": {**task, "Retry": [retrier]},
+            "C": {"Type": "Choice", "Choices": [rule], "Default": "D"},
+            "D": {"Type": "Succeed"},
+        },
+    }
+    assert found(definition, placeholders=True) == []
+    assert len(found(definition)) == 3
+
+
 def test_texts_come_with_their_place() -> None:
     source = parse('{\n"StartAt": "A",\n"States": {\n"A": {"Type": "Pass", "Next": "B"}}}', file="m.json")
     first, second = validate(source)

@@ -57,7 +57,7 @@ def integer(minimum: int | None = None, maximum: int | None = None, *, evaluated
     def check(visit: Visit, value: Any, path: Path) -> None:
         if isinstance(value, int) and not isinstance(value, bool):
             _in_range(visit, value, path, minimum, maximum)
-        elif not (evaluated and _evaluated(visit, value, path)):
+        elif not (_replaced_later(visit, value) or (evaluated and _evaluated(visit, value, path))):
             visit.error(path, "Expected value of type Integer")
 
     return check
@@ -69,7 +69,7 @@ def number(minimum: float | None = None, maximum: float | None = None, *, evalua
     def check(visit: Visit, value: Any, path: Path) -> None:
         if isinstance(value, int | float) and not isinstance(value, bool):
             _in_range(visit, value, path, minimum, maximum)
-        elif not (evaluated and _evaluated(visit, value, path)):
+        elif not (_replaced_later(visit, value) or (evaluated and _evaluated(visit, value, path))):
             visit.error(path, "Expected value of type Float")
 
     return check
@@ -83,11 +83,11 @@ def _in_range(visit: Visit, value: float, path: Path, minimum: float | None, max
 
 
 def _evaluated(visit: Visit, value: Any, path: Path) -> bool:
-    if not isinstance(value, str):
-        return False
-    if visit.placeholders and "${" in value:
-        return True
-    return visit.language == "JSONata" and expression(visit, value, path)
+    return isinstance(value, str) and visit.language == "JSONata" and expression(visit, value, path)
+
+
+def _replaced_later(visit: Visit, value: Any) -> bool:
+    return visit.placeholders and isinstance(value, str) and "${" in value
 
 
 def choice_of(*values: str) -> Check:
