@@ -11,7 +11,7 @@ class ConfigError(MangaVideoError):
     """Something is not set up, or an input that must exist does not. Never retried."""
 
 
-class JobNotFound(MangaVideoError):  # noqa: N818 (the state machine's name for it)
+class JobNotFound(MangaVideoError):
     """There is no such job. Never retried."""
 
 

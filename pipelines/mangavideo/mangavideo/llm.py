@@ -41,7 +41,7 @@ class Narrator:
             base_url=base_url,
             api_key=api_key,
             max_retries=0,  # the transport repeats
-            http_client=http.client(timeout=TIMEOUT, retries=rule),
+            http_client=http.client(timeout=TIMEOUT, retries=rule),  # type: ignore[arg-type]  # as httpx2's
         )
 
     def write(self, prompt: Prompt) -> str:

@@ -19,7 +19,7 @@ ORDERS = ("followedCount", "latestUploadedChapter", "rating")
 PAGE_LIST_SECONDS = 60 / 40
 COVERS = "https://uploads.mangadex.org/covers"
 
-_Query = list[tuple[str, str]]
+_Query = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class MangaDex:
 
     def candidates(self, order: str) -> list[Comic]:
         """The first titles by an order such as followedCount, that have chapters in our languages."""
-        query: _Query = [
+        query: _Query = (
             (f"order[{order}]", "desc"),
             ("limit", str(CANDIDATES)),
             ("includes[]", "cover_art"),
@@ -85,23 +85,23 @@ class MangaDex:
             *(("availableTranslatedLanguage[]", language) for language in LANGUAGES),
             ("contentRating[]", "safe"),
             ("contentRating[]", "suggestive"),
-        ]
+        )
         return [_comic(found) for found in self._get("/manga", query)["data"]]
 
     def comic(self, manga_id: str) -> Comic:
         """One title."""
-        return _comic(self._get(f"/manga/{manga_id}", [("includes[]", "cover_art")])["data"])
+        return _comic(self._get(f"/manga/{manga_id}", (("includes[]", "cover_art"),))["data"])
 
     def feed(self, manga_id: str) -> list[Mapping[str, Any]]:
         """All chapter entries of a title, all pages of the feed."""
         entries: list[Mapping[str, Any]] = []
         while True:
-            query: _Query = [
+            query: _Query = (
                 *(("translatedLanguage[]", language) for language in LANGUAGES),
                 ("order[chapter]", "asc"),
                 ("limit", str(FEED_PAGE)),
                 ("offset", str(len(entries))),
-            ]
+            )
             page = self._get(f"/manga/{manga_id}/feed", query)
             entries += page["data"]
             if not page["data"] or len(entries) >= page["total"]:
@@ -110,7 +110,7 @@ class MangaDex:
     def page_list(self, chapter_id: str) -> PageList:
         """Where the images of a chapter are now."""
         self._page_lists()
-        found = self._get(f"/at-home/server/{chapter_id}", [])
+        found = self._get(f"/at-home/server/{chapter_id}", ())
         chapter = found["chapter"]
         return PageList(found["baseUrl"].rstrip("/"), chapter["hash"], tuple(chapter["data"]))
 

@@ -132,4 +132,4 @@ class Narration:
 
 
 def _total(spoken: dict[int, dict[str, Any]]) -> float:
-    return round(sum(entry["duration_seconds"] for entry in spoken.values()), 6)
+    return round(sum(float(entry["duration_seconds"]) for entry in spoken.values()), 6)

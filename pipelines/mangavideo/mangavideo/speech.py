@@ -35,7 +35,7 @@ class Edge:
         from edge_tts.exceptions import EdgeTTSException
 
         if self._url:
-            edge_tts.communicate.WSS_URL = self._url  # the client knows no setting for it
+            setattr(edge_tts.communicate, "WSS_URL", self._url)  # noqa: B010 (the client knows no setting for it)
 
         async def stream() -> bytes:
             pieces = bytearray()
@@ -46,7 +46,7 @@ class Edge:
 
         try:
             return asyncio.run(stream())
-        except (EdgeTTSException, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except (EdgeTTSException, aiohttp.ClientError, OSError, TimeoutError) as error:
             raise SpeechError(f"{type(error).__name__}: {error}") from error
 
 

@@ -45,20 +45,23 @@ def answering(role: str, failure: type[MangaVideoError], work: Callable[[Work], 
     """Do the work and answer the task token with its result, or with its failure by name; returns the exit code."""
     environment = Environment()
     every = environment.seconds("HEARTBEAT_SECONDS", HEARTBEAT_SECONDS)
-    with interruptions.watch() as interruption, callbacks.from_environment(heartbeat=every) as task:
-        with logs.bind(correlation_id=environment.text("CORRELATION_ID"), stage=role, function_name=f"{role} worker"):
-            with _reported(role, failure, task) as code:
-                job_id = Environment("JOB_ID").text("JOB_ID")
-                with logs.bind(job_id=job_id):
-                    log.info("worker started", event_type="worker_started", machine=os.environ.get("STEPWELL_MACHINE"))
-                    result = work(Work(job_id, task, interruption))
-                    task.succeed(result)
-                    log.info("worker done", event_type="worker_done")
-            return code[0]
+    with (
+        interruptions.watch() as interruption,
+        callbacks.from_environment(heartbeat=every) as task,
+        logs.bind(correlation_id=environment.text("CORRELATION_ID"), stage=role, function_name=f"{role} worker"),
+        _reported(failure, task) as code,
+    ):
+        job_id = Environment("JOB_ID").text("JOB_ID")
+        with logs.bind(job_id=job_id):
+            log.info("worker started", event_type="worker_started", machine=os.environ.get("STEPWELL_MACHINE"))
+            result = work(Work(job_id, task, interruption))
+            task.succeed(result)
+            log.info("worker done", event_type="worker_done")
+    return code[0]
 
 
 @contextlib.contextmanager
-def _reported(role: str, failure: type[MangaVideoError], task: TaskCallback) -> Iterator[list[int]]:
+def _reported(failure: type[MangaVideoError], task: TaskCallback) -> Iterator[list[int]]:
     code = [0]
     try:
         yield code
