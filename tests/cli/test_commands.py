@@ -91,7 +91,6 @@ def test_input_comes_from_the_option_a_file_or_stdin(tmp_path: Path) -> None:
         (["serve", "--in-memory", "--data", "d"], "exclude each other"),
         (["serve", "--account", "12"], "is not 12 digits"),
         (["serve", "--in-memory", "--auth", "absent.toml"], "absent.toml: cannot be read"),
-        (["serve", "--in-memory", "--host", "0.0.0.0"], "Use --auth, or --insecure"),
         (["lits"], "did you mean 'list'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -272,6 +271,12 @@ def test_a_server_that_is_none_is_said(tmp_path: Path) -> None:
     done = stepwell("list", "--server", "http://127.0.0.1:9", cwd=tmp_path)
     assert done.returncode == 5
     assert "no server answers at http://127.0.0.1:9" in done.stderr
+
+
+def test_listening_beyond_this_machine_needs_keys(tmp_path: Path) -> None:
+    done = stepwell("serve", "--in-memory", "--host", "0.0.0.0", "--port", "0", cwd=tmp_path)
+    assert done.returncode == 5
+    assert "Use --auth, or --insecure" in done.stderr
 
 
 def test_validate_tells_file_line_and_pointer(tmp_path: Path) -> None:
