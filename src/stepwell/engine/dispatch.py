@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stepwell.engine.activities import Activities
 from stepwell.engine.clock import Clock
@@ -26,6 +26,9 @@ from stepwell.interpreter.effects import (
     WriteResults,
 )
 from stepwell.tasks.requests import Submitted, TaskError, TaskRequest
+
+if TYPE_CHECKING:
+    from stepwell.engine.mocking import Mocks
 
 __all__ = ["Dispatch", "TaskRunner"]
 
@@ -48,12 +51,22 @@ class TaskRunner(Protocol):
 class Dispatch:
     """The host's way out."""
 
-    def __init__(self, host: Host, clock: Clock, runner: TaskRunner, activities: Activities, map_runs: MapRuns) -> None:
+    def __init__(
+        self,
+        host: Host,
+        clock: Clock,
+        runner: TaskRunner,
+        activities: Activities,
+        map_runs: MapRuns,
+        mocks: Mocks | None = None,
+    ) -> None:
         self.host = host
         self.clock = clock
         self.runner = runner
         self.activities = activities
         self.map_runs = map_runs
+        self.mocks = mocks
+        """Answers the tasks of test cases, in place of the runner."""
 
     def project(self, live: Live, effect: AnyEffect) -> None:
         """Write what a map run's effect says."""
@@ -148,7 +161,11 @@ class Dispatch:
             if not live.express:
                 await self.host.journal.committed()
 
-        output = await self.runner.run(TaskRequest.of(effect, live.identity), submitted)
+        mocked = None if self.mocks is None else self.mocks.of(live, effect)
+        if mocked is not None:
+            output: bytes | None = await mocked.run(effect, submitted)
+        else:
+            output = await self.runner.run(TaskRequest.of(effect, live.identity), submitted)
         if output is None:
             return None
         return lambda at, seed: events.TaskSucceeded(at, seed, command, output)

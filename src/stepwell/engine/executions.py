@@ -7,7 +7,7 @@ import builtins
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -43,6 +43,9 @@ from stepwell.engine.registry import Registry, Target
 from stepwell.engine.rows import ExecutionRow, Outcome
 from stepwell.interpreter import events
 from stepwell.interpreter.identity import Identity
+
+if TYPE_CHECKING:
+    from stepwell.engine.mocking import Mocks
 
 __all__ = ["Executions", "execution_key"]
 
@@ -91,6 +94,8 @@ class Executions:
         self._registry = registry
         self._clock = clock
         self._recovery = recovery
+        self.mocks: Mocks | None = None
+        """Where there is one, `ARN#TestCase` starts an execution with mocked tasks."""
 
     # -- starting
 
@@ -108,16 +113,28 @@ class Executions:
         InvalidArn, InvalidName, InvalidExecutionInput, StateMachineDoesNotExist, StateMachineDeleting.
         """
         self._journal.check()
-        target = self._registry.target(state_machine_arn)
+        target, case = self._target(state_machine_arn)
         data = check_input(input)
         if target.machine.type == "EXPRESS":
-            live = self._start_express(target, data, name)
+            live = self._start_express(target, data, name, case=case)
             return ExecutionStarted(
                 execution_arn=live.identity.execution_arn, start_date=live.identity.start_time / 1000
             )
-        arn, start = self._start(target, data, name, trace_header)
+        arn, start = self._start(target, data, name, trace_header, case)
         await self._journal.committed()
         return ExecutionStarted(execution_arn=arn, start_date=start / 1000)
+
+    def _target(self, arn: str) -> tuple[Target, str | None]:
+        """What to start, and the test case it is started as."""
+        if "#" not in arn:
+            return self._registry.target(arn), None
+        if self.mocks is None:
+            raise ValidationException(
+                f"'{arn}' names a test case, and there is no mock configuration file: set SFN_MOCK_CONFIG to its path and "
+                "start the server again"
+            )
+        arn, case = self.mocks.split(arn)
+        return self._registry.target(arn), case
 
     def start_now(self, state_machine_arn: str, input: bytes, name: str) -> None:
         """Start an execution in the journal's present batch, unless one of that name exists."""
@@ -130,7 +147,9 @@ class Executions:
     def _exists(self, resource: str, name: str) -> bool:
         return self._journal.starting(resource, name) is not None or self._journal.status(resource, name) is not None
 
-    def _start(self, target: Target, data: bytes, name: str | None, trace_header: str | None) -> tuple[str, int]:
+    def _start(
+        self, target: Target, data: bytes, name: str | None, trace_header: str | None, case: str | None = None
+    ) -> tuple[str, int]:
         """Start, or find the same execution; gives its ARN and start. It is safe with the journal's next commit."""
         resource = target.machine.name
         if name is None:
@@ -153,7 +172,13 @@ class Executions:
             alias=target.alias,
             trace_header=trace_header,
         )
+        self._as_case(live, case)
         return live.identity.execution_arn, live.identity.start_time
+
+    def _as_case(self, live: Live, case: str | None) -> None:
+        """Before the first effect of a new execution is carried out: its tasks are those of a test case."""
+        if case is not None and self.mocks is not None:
+            self.mocks.begin(live, case)
 
     def _taken(self, resource: str, name: str, data: bytes) -> ExecutionRow | None:
         """The running execution of that name if it has the same input; None if the name is free."""
@@ -168,8 +193,10 @@ class Executions:
             raise ExecutionAlreadyExists(self._registry.arns.execution(resource, name))
         return row
 
-    def _start_express(self, target: Target, data: bytes, name: str | None, *, synchronous: bool = False) -> Live:
-        return launch_express(
+    def _start_express(
+        self, target: Target, data: bytes, name: str | None, *, synchronous: bool = False, case: str | None = None
+    ) -> Live:
+        live = launch_express(
             self._host,
             self._registry,
             self._clock,
@@ -182,6 +209,8 @@ class Executions:
             alias=target.alias,
             synchronous=synchronous,
         )
+        self._as_case(live, case)
+        return live
 
     async def start_sync(
         self,
@@ -192,11 +221,11 @@ class Executions:
         trace_header: str | None = None,
     ) -> SyncExecutionRecord:
         """StartSyncExecution: EXPRESS only, returns when it ended. It is aborted when the caller is cancelled."""
-        target = self._registry.target(state_machine_arn)
+        target, case = self._target(state_machine_arn)
         if target.machine.type != "EXPRESS":
             raise StateMachineTypeNotSupported
         data = check_input(input)
-        live = self._start_express(target, data, name, synchronous=True)
+        live = self._start_express(target, data, name, synchronous=True, case=case)
         try:
             await self._host.ending(live.id)
         except asyncio.CancelledError:
@@ -229,7 +258,9 @@ class Executions:
 
     def describe(self, execution_arn: str, *, metadata_only: bool = False) -> ExecutionRecord:
         """DescribeExecution. Raises ExecutionDoesNotExist, InvalidArn."""
-        row = self._row(execution_arn)
+        return self._record(execution_arn, self._row(execution_arn), metadata_only=metadata_only)
+
+    def _record(self, execution_arn: str, row: ExecutionRow, *, metadata_only: bool) -> ExecutionRecord:
         arns = self._registry.arns
         redrive_status, reason = self._redrivable(row)
         record = ExecutionRecord(
@@ -441,12 +472,10 @@ class Executions:
     async def wait(self, execution_arn: str) -> ExecutionRecord:
         """Wait until the execution ended (and that is on disk), then describe it."""
         while True:
-            found = self._journal.status(*execution_key(execution_arn, self._registry.arns))
-            if found is None:
-                raise ExecutionDoesNotExist(execution_arn)
-            if found[1] != "RUNNING":
-                return self.describe(execution_arn)
-            await self._host.ending(found[0])
+            row = self._row(execution_arn)
+            if row.status != "RUNNING":
+                return self._record(execution_arn, row, metadata_only=False)
+            await self._host.ending(row.id)
 
     async def events(self, execution_arn: str, *, after: int = 0) -> AsyncIterator[dict[str, Any]]:
         """The history from event id `after` on, then every new event as it is committed, until the execution ended."""
