@@ -44,7 +44,11 @@ emulators: .venv-emulators/.ready ## install ministack and moto, for comparisons
 bench: setup emulators ## measure what the README claims, side by side with the others
 	$(BIN)/python -m benchmarks
 
+KILLS ?= 1000
+crash: setup ## kill the server KILLS times (1000), under load, and look for what was lost (SEED=n repeats a run)
+	$(BIN)/python -m tests.crash --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
 clean: ## remove what the targets made, not your data
 	rm -rf .venv demo-output .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test lint emulators bench clean
+.PHONY: help setup demo test lint emulators bench crash clean

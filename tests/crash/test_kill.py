@@ -1,6 +1,6 @@
 """kill -9 at random moments: nothing acknowledged is lost, everything ends as its definition says.
 
-The short form runs with the suite. `STEPWELL_KILLS=1000 STEPWELL_SEED=7 pytest tests/crash -s` is the long one; a failure prints
+The short form runs with the suite. `STEPWELL_KILLS=1000 STEPWELL_SEED=7 pytest tests/crash -s` is a longer one; a failure prints
 the seed that repeats it.
 """
 
