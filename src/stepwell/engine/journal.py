@@ -88,6 +88,8 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE UNIQUE INDEX executions_by_name ON executions (resource, name);
     CREATE INDEX executions_by_resource ON executions (resource, id);
+    CREATE INDEX executions_unsuccessful ON executions (resource, status, id)
+        WHERE status NOT IN ('RUNNING', 'SUCCEEDED');
     CREATE INDEX executions_by_map_run ON executions (map_run, id) WHERE map_run IS NOT NULL;
     CREATE TABLE open_executions (
         id INTEGER PRIMARY KEY,
@@ -575,8 +577,10 @@ class Journal:
                 conditions.append((f"e.{column} = ?", value))
         if status == "RUNNING":
             conditions.append(("e.id IN (SELECT id FROM open_executions) AND e.status = ?", status))
-        elif status is not None:
+        elif status == "SUCCEEDED":
             conditions.append(("e.status = ?", status))
+        elif status is not None:
+            conditions.append(("e.status NOT IN ('RUNNING', 'SUCCEEDED') AND e.status = ?", status))
         if redriven is not None:
             conditions.append(("(e.redrive_count > 0) = ?", int(redriven)))
         if before is not None:
