@@ -29,6 +29,8 @@ MAX_ITEMS = 150
 MAX_VIDEOS = 20
 MAX_CONTEXT = 2000
 MAX_FEEDBACK = 2000
+START_SECONDS = 60
+"""After which a job must have an execution."""
 ENDED_BADLY = ("FAILED", "TIMED_OUT", "ABORTED")
 
 
@@ -353,12 +355,15 @@ class Service:
 
     def _lost(self, machine: MachineName, job: str, record: Mapping[str, Any]) -> str | None:
         """Why a job that is not over will never be, or None."""
-        if self._clock() - float(record.get("createdAt", 0)) > TIMEOUTS[machine]:
+        age = self._clock() - float(record.get("createdAt", 0))
+        if age > TIMEOUTS[machine]:
             return "processing took too long"
         try:
             status = self.orchestrator.status(machine, job)
         except (NotConfigured, OrchestratorError):
             return None
+        if status is None and age > START_SECONDS:  # the API died between its record and the start
+            return "processing could not be started"
         return "processing ended unexpectedly" if status in ENDED_BADLY else None
 
 
