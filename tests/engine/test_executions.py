@@ -153,6 +153,15 @@ async def test_listing_is_paged_newest_first_and_filtered(engine: Engine) -> Non
     assert seen == [f"h{number}" for number in reversed(range(25))]
     assert [item.name for item in engine.executions.list(status="RUNNING").items] == ["w"]
     assert len(engine.executions.list(status="SUCCEEDED", max_results=1000).items) == 25
+    failing = await engine.load(machine(No={"Type": "Fail"}), name="failing")
+    for number in range(3):
+        await (await failing.start(name=f"f{number}")).wait()
+    failed = engine.executions.list(state_machine_arn=failing.arn, status="FAILED", max_results=2)
+    rest = engine.executions.list(
+        state_machine_arn=failing.arn, status="FAILED", max_results=2, next_token=failed.next_token
+    )
+    assert [item.name for item in failed.items + rest.items] == ["f2", "f1", "f0"]
+    assert engine.executions.list(state_machine_arn=failing.arn, status="ABORTED").items == []
     with pytest.raises(InvalidToken, match=r"^Invalid Token: 'Invalid token'$"):
         engine.executions.list(next_token="rubbish")
     with pytest.raises(ValidationException, match="less than or equal to 1000"):
