@@ -56,6 +56,17 @@ def test_defaults(bucket: Bucket) -> None:
     assert bucket.tags("k") == {}
 
 
+def test_cache_control_is_kept(bucket: Bucket) -> None:
+    caching = "public, max-age=31536000, immutable"
+    put = bucket.put("photo.jpg", b"x", cache_control=caching, metadata={"a": "b"})
+    head = bucket.head("photo.jpg")
+    assert put.cache_control == head.cache_control == caching
+    assert dict(head.metadata) == {"a": "b"}
+    assert bucket.copy("photo.jpg", "copy.jpg").cache_control == caching
+    bucket.put("photo.jpg", b"y")
+    assert bucket.head("photo.jpg").cache_control is None
+
+
 def test_storage_class_kms_and_tags_are_kept(bucket: Bucket) -> None:
     bucket.put(
         "k",

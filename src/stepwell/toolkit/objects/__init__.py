@@ -42,6 +42,7 @@ class Attributes(TypedDict, total=False):
     """
 
     content_type: str
+    cache_control: str
     metadata: Mapping[str, str]
     tags: Mapping[str, str]
     storage_class: str
@@ -66,6 +67,7 @@ class ObjectInfo(ObjectSummary):
     content_type: str = "application/octet-stream"
     metadata: Mapping[str, str] = field(default_factory=dict)
     kms_key_id: str | None = None
+    cache_control: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

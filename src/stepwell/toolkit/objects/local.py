@@ -86,6 +86,8 @@ CREATE TABLE parts (
 _SYNC_EARLY = 256 * 1024
 """Larger files are synced before the transaction that names them, so that it does not keep others waiting."""
 _COLUMNS = "key, path, version, size, etag, modified, content_type, metadata, storage_class, kms_key_id"
+_CACHE_CONTROL = ":cache-control"
+"""Where the index keeps it among the metadata: no name of an object's own metadata has a colon."""
 _LAST = "\U0010ffff" * 257  # sorts after every continuation of a prefix: a key has at most 1,024 bytes
 
 
@@ -193,6 +195,8 @@ class LocalBucket(Bucket):
                 "metadata": reader.info.metadata,
                 "tags": origin.tags(source),
             }
+            if reader.info.cache_control:
+                kept["cache_control"] = reader.info.cache_control
             chosen: Attributes = {**kept, **attributes}
             with self.writer(key, **chosen) as out:
                 for chunk in reader:
@@ -271,7 +275,7 @@ class LocalBucket(Bucket):
             row = (
                 key, path, path_identity(path), secrets.randbits(62), size, etag, _now(),
                 attributes.get("content_type") or "application/octet-stream",
-                json.dumps({name.lower(): value for name, value in (attributes.get("metadata") or {}).items()}),
+                json.dumps(_metadata(attributes)),
                 json.dumps(dict(attributes.get("tags") or {})),
                 attributes.get("storage_class") or "STANDARD", attributes.get("kms_key_id"),
             )  # fmt: skip
@@ -280,7 +284,9 @@ class LocalBucket(Bucket):
                 index.execute("INSERT OR IGNORE INTO garbage VALUES (?)", (old[0],))
         if old is not None:
             self._remove([old[0]])
-        return ObjectInfo(key, size, etag, _time(row[6]), row[10], row[7], json.loads(row[8]), row[11])
+        metadata = json.loads(row[8])
+        cache = metadata.pop(_CACHE_CONTROL, None)
+        return ObjectInfo(key, size, etag, _time(row[6]), row[10], row[7], metadata, row[11], cache)
 
     def _require(self, key: str, etag: str | None, if_absent: bool, if_match: str | None) -> None:
         if if_absent and etag is not None:
@@ -531,7 +537,16 @@ def _disk_errors(key: str) -> Iterator[None]:
         ) from error
 
 
+def _metadata(attributes: Attributes) -> dict[str, str]:
+    metadata = {name.lower(): value for name, value in (attributes.get("metadata") or {}).items()}
+    if cache_control := attributes.get("cache_control"):
+        metadata[_CACHE_CONTROL] = cache_control
+    return metadata
+
+
 def _info(row: sqlite3.Row) -> ObjectInfo:
+    metadata = json.loads(row["metadata"])
+    cache_control = metadata.pop(_CACHE_CONTROL, None)
     return ObjectInfo(
         row["key"],
         row["size"],
@@ -539,8 +554,9 @@ def _info(row: sqlite3.Row) -> ObjectInfo:
         _time(row["modified"]),
         row["storage_class"],
         row["content_type"],
-        json.loads(row["metadata"]),
+        metadata,
         row["kms_key_id"],
+        cache_control,
     )
 
 

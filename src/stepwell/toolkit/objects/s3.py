@@ -67,6 +67,7 @@ class S3Bucket(Bucket):
             attributes.get("content_type") or "application/octet-stream",
             {name.lower(): value for name, value in (attributes.get("metadata") or {}).items()},
             answer.get("SSEKMSKeyId"),
+            attributes.get("cache_control"),
         )
 
     def writer(
@@ -160,6 +161,8 @@ class S3Bucket(Bucket):
         origin = source_bucket or self
         info = origin.head(source)
         kept: Attributes = {"content_type": info.content_type, "metadata": info.metadata, "tags": origin.tags(source)}
+        if info.cache_control:
+            kept["cache_control"] = info.cache_control
         chosen: Attributes = {**kept, **attributes}
         check_attributes(chosen)
         where = {"Bucket": origin.name, "Key": source}
@@ -434,6 +437,8 @@ def _attributes(attributes: Attributes) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if content_type := attributes.get("content_type"):
         arguments["ContentType"] = content_type
+    if cache_control := attributes.get("cache_control"):
+        arguments["CacheControl"] = cache_control
     if metadata := attributes.get("metadata"):
         arguments["Metadata"] = dict(metadata)
     if tags := attributes.get("tags"):
@@ -471,4 +476,5 @@ def _info(key: str, answer: Any, size: int) -> ObjectInfo:
         answer.get("ContentType", "application/octet-stream"),
         {name.lower(): value for name, value in answer.get("Metadata", {}).items()},
         answer.get("SSEKMSKeyId"),
+        answer.get("CacheControl"),
     )

@@ -73,6 +73,8 @@ class _Objects:
     def _get(self, request: Request, bucket: LocalBucket, key: str) -> Response:
         info = bucket.head(key)
         headers = {"ETag": f'"{info.etag}"', "Accept-Ranges": "bytes", "Last-Modified": _http_date(info.modified)}
+        if info.cache_control:
+            headers["Cache-Control"] = info.cache_control
         wanted = _range(request.headers.get("range"), info.size)
         if request.headers.get("if-range", headers["ETag"]) != headers["ETag"]:
             wanted = None
