@@ -90,7 +90,7 @@ class Settings:
             if isinstance(one.default, str):
                 found[one.name] = text
                 continue
-            kind = type(one.default)
+            kind: type[int] | type[float] = type(one.default)  # type: ignore[assignment]
             try:
                 value = kind(text)
             except ValueError:

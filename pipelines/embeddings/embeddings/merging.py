@@ -43,7 +43,7 @@ def merge_group(services: Services, entity: Entity, event: Mapping[str, Any]) ->
     group: Any = optional(event, "chunk_group", list)
     if group is None:
         group = _slice(services, event, "groups_s3_key", index)
-    keys = [member.get("intermediate_key") if isinstance(member, Mapping) else member for member in group]
+    keys: list[Any] = [member.get("intermediate_key") if isinstance(member, Mapping) else member for member in group]
     if not keys or not all(isinstance(key, str) and key.endswith("/") for key in keys):
         raise ContractViolation(f"group {index} must be a non-empty list of intermediate keys")
     prefix = f"intermediate/{run}-group-{index}/merged/"

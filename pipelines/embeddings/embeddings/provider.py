@@ -91,7 +91,7 @@ class Provider:
             base_url=settings.openai_base_url,
             max_retries=0,
             timeout=TIMEOUT_S,
-            http_client=http.client(timeout=TIMEOUT_S),
+            http_client=http.client(timeout=TIMEOUT_S),  # type: ignore[arg-type]  # httpx 0.28 is taken as well as its successor
         )
 
     def upload_file(self, name: str, data: bytes) -> str:
@@ -121,7 +121,7 @@ class Provider:
         after: str | None = None
         while True:
             options = {"limit": 100} if after is None else {"limit": 100, "after": after}
-            page = self._call("listing batches", lambda: self._client.batches.list(**options))  # type: ignore[arg-type]  # noqa: B023
+            page = self._call("listing batches", lambda: self._client.batches.list(**options))  # noqa: B023
             yield from (batch.model_dump() for batch in page.data)
             if not page.has_more or not page.data:
                 return

@@ -88,16 +88,13 @@ def _noise(services: Services, entity: Entity) -> tuple[int, int]:
         for key, item in list(_items(services, entity, status)):
             if bool(item.get("is_noise")) == wanted:
                 continue
-            changed = _changed(
-                services,
-                key,
-                lambda found, status=status, wanted=wanted: (
-                    found.get("embedding_status") == status and bool(found.get("is_noise")) != wanted
-                ),
-                "NONE" if wanted else "NOISE",
-            )
+            changed = _changed(services, key, _misplaced(status, wanted), "NONE" if wanted else "NOISE")
             marked, cleared = (marked, cleared + changed) if wanted else (marked + changed, cleared)
     return marked, cleared
+
+
+def _misplaced(status: str, wanted: bool) -> Callable[[Item], bool]:
+    return lambda found: found.get("embedding_status") == status and bool(found.get("is_noise")) != wanted
 
 
 def _placed(services: Services, entity: Entity) -> int:

@@ -177,15 +177,19 @@ class Snapshots:
 
         A version that vanished while it was fetched was replaced by a newer one: the pointer is read once more.
         """
-        for attempt in (1, 2):
-            version = self.pointer().version
-            if version is None:
-                raise SnapshotMissing(f"nothing was published yet of {self.entity.database}")
-            try:
-                self.fetch(version, folder / version)
-                break
-            except SnapshotMissing:
-                if attempt == 2:
-                    raise
+        version = self._published()
+        try:
+            self.fetch(version, folder / version)
+        except SnapshotMissing:
+            gone, version = version, self._published()
+            if version == gone:
+                raise
+            self.fetch(version, folder / version)
         with opened(folder / version) as directory:
             yield version, directory
+
+    def _published(self) -> str:
+        version = self.pointer().version
+        if version is None:
+            raise SnapshotMissing(f"nothing was published yet of {self.entity.database}")
+        return version

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from embeddings.errors import ContractViolation
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class Directory:
 
     def close(self) -> None:
         """Close the files. An error here means that they must not be copied, and is raised."""
-        self._client.close()
+        self._client.close()  # type: ignore[attr-defined]
 
     def names(self) -> list[str]:
         """The collections' names."""
@@ -69,7 +71,7 @@ class Directory:
             return self.store(name)
         except NotFoundError:
             hnsw = {"space": space, "batch_size": BATCH, "sync_threshold": SYNC}
-            made = self._client.create_collection(name, embedding_function=None, configuration={"hnsw": hnsw})  # type: ignore[typeddict-item]
+            made = self._client.create_collection(name, embedding_function=None, configuration={"hnsw": hnsw})  # type: ignore[arg-type]
             return Store(made)
 
     def store(self, name: str) -> Store:
@@ -135,7 +137,9 @@ class Store:
     def nearest(self, vector: Sequence[float], count: int) -> list[tuple[str, str, float, dict[str, Any]]]:
         """The nearest records: id, document, distance, metadata."""
         found = self._collection.query(
-            query_embeddings=[list(vector)], n_results=count, include=["documents", "distances", "metadatas"]
+            query_embeddings=np.array([vector], dtype=np.float32),
+            n_results=count,
+            include=["documents", "distances", "metadatas"],
         )
         documents, distances, metadatas = found["documents"], found["distances"], found["metadatas"]
         assert documents is not None and distances is not None and metadatas is not None

@@ -233,9 +233,9 @@ class Pipeline:
         """Everything in the published snapshot."""
         chosen: Entity = entity_named(entity)
         with self.snapshots(entity).reading(folder / os.urandom(4).hex()) as (_, directory):
-            page = directory.store(chosen.database).get()
             return {
                 one: (tuple(float(x) for x in vector), document, metadata)
+                for page in directory.store(chosen.database).pages(1000)
                 for one, vector, document, metadata in zip(
                     page.ids, page.embeddings, page.documents, page.metadatas, strict=True
                 )

@@ -20,13 +20,13 @@ SMALL = [Line("MILK", 0.1, 0.5)]
 # --- 17
 
 
-@pytest.mark.parametrize(("deltas", "chunks", "groups"), [(0, 0, 0), (30, 3, 0), (40, 4, 0), (41, 5, 1)])
+@pytest.mark.parametrize(("deltas", "chunks", "groups"), [(0, 0, 0), (41, 5, 1)])
 async def test_17_chunks_and_groups(pipeline, tmp_path, deltas, chunks, groups):
     await grouped(pipeline, tmp_path, deltas, chunks, groups)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("deltas", "chunks", "groups"), [(101, 11, 2), (300, 30, 3)])
+@pytest.mark.parametrize(("deltas", "chunks", "groups"), [(30, 3, 0), (40, 4, 0), (101, 11, 2), (300, 30, 3)])
 async def test_17_more_chunks_and_groups(pipeline, tmp_path, deltas, chunks, groups):
     await grouped(pipeline, tmp_path, deltas, chunks, groups)
 

@@ -71,6 +71,7 @@ def test_24_a_paused_holder_loses(make, tmp_path, when):
 
     services = pipeline.services
     watched = replace(services, vectors=Watched(pipeline.vectors, pause))
+    pipeline.set(LOCK_TTL_S=960)  # for the other one
     with ThreadPoolExecutor(1) as pool:
         attempt = pool.submit(publishing.final_merge, watched, WORDS, slow)
         assert paused.wait(20)
@@ -85,7 +86,6 @@ def test_24_a_paused_holder_loses(make, tmp_path, when):
             attempt.result(30)
     assert pipeline.snapshots().pointer().version == published["version_id"]
     assert pipeline.published(tmp_path).keys() == {"quick"}
-    pipeline.set(LOCK_TTL_S=960)
     again = pipeline.call("vector-compact", **slow)
     assert pipeline.snapshots().manifest(again["version_id"])["base_version"] == published["version_id"]
     assert pipeline.published(tmp_path).keys() == {"slow", "quick"}
