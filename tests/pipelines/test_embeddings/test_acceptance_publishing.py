@@ -58,7 +58,7 @@ def test_23_two_final_merges_at_once(pipeline, tmp_path):
 
 @pytest.mark.parametrize("when", ["while it applies", "before the pointer"])
 def test_24_a_paused_holder_loses(make, tmp_path, when):
-    pipeline = make(LOCK_TTL_S=0.3, LOCK_HEARTBEAT_S=1000)  # a paused process beats no heart
+    pipeline = make(LOCK_TTL_S=4, LOCK_HEARTBEAT_S=1000)  # a paused process beats no heart
     slow = final_event(pipeline, "slow", [delta(pipeline, plain("slow"))])
     quick = final_event(pipeline, "quick", [delta(pipeline, plain("quick"))])
     paused, go_on = threading.Event(), threading.Event()
@@ -67,14 +67,14 @@ def test_24_a_paused_holder_loses(make, tmp_path, when):
     def pause(method, args):
         if method in ("upload_file", "put") and any(str(arg).endswith(moment) for arg in args) and not paused.is_set():
             paused.set()
-            assert go_on.wait(20)
+            assert go_on.wait(60)
 
     services = pipeline.services
     watched = replace(services, vectors=Watched(pipeline.vectors, pause))
     pipeline.set(LOCK_TTL_S=960)  # for the other one
     with ThreadPoolExecutor(1) as pool:
         attempt = pool.submit(publishing.final_merge, watched, WORDS, slow)
-        assert paused.wait(20)
+        assert paused.wait(60)
         while True:  # until the lock of the paused one has expired
             try:
                 published = pipeline.call("vector-compact", **quick)
