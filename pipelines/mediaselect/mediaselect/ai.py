@@ -38,9 +38,9 @@ REFUSAL_CHARACTERS = 200
 try:  # Google's client sends by httpx2 where that is installed, else by httpx
     import httpx2
 
-    _TRANSPORT: tuple[type[Exception], ...] = (httpx.HTTPError, httpx2.HTTPError, OSError)
+    _FAILURES: tuple[type[Exception], ...] = (errors.APIError, httpx.HTTPError, httpx2.HTTPError, OSError)
 except ImportError:
-    _TRANSPORT = (httpx.HTTPError, OSError)
+    _FAILURES = (errors.APIError, httpx.HTTPError, OSError)
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 # The client's own lines hold URLs of uploads.
 for _name in ("httpx", "google_genai", "google_genai.models"):
@@ -205,7 +205,7 @@ class Models:
         """Remove an uploaded file; what goes wrong is logged only (files expire after 48 hours)."""
         try:
             self._client.files.delete(name="files/" + link.uri.rsplit("/", 1)[-1])
-        except (errors.APIError, *_TRANSPORT) as error:
+        except _FAILURES as error:
             log.warning(
                 "uploaded file not deleted", event_type="file_delete_failed", error_message=type(error).__name__
             )
@@ -269,7 +269,7 @@ def attempt(call: Callable[[], T], operation: str, first_wait: float, deadline: 
         metrics.count("GeminiApiCalls", Operation=operation)
         try:
             return call()
-        except (errors.APIError, *_TRANSPORT) as error:
+        except _FAILURES as error:
             metrics.count("GeminiApiErrors", Operation=operation)
             if isinstance(error, errors.APIError) and error.code not in _BUSY:
                 raise

@@ -1,11 +1,12 @@
 """The HTTP API (section 7): a Starlette application. JSON in and out; errors are `{"error": "..."}`.
 
-Around every route, in this order: metrics, the origin's secret (`x-origin-verify`), the token's `sub`. `ORIGIN_VERIFY_SECRET` and `JWT_SECRET`
-come from the environment; without the first every request is refused, without the second every route that needs a user.
+Around every route, in this order: metrics, the origin's secret (`x-origin-verify`), the token's `sub`. `ORIGIN_VERIFY_SECRET` and
+`JWT_SECRET` come from the environment; without the first every request is refused, without the second every route that needs a user.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import time
@@ -120,9 +121,7 @@ class _Api:
 
     def begin_upload(self, call: Call) -> Any:
         key, content_type = self._upload(call, call.body)
-        size, chunk = (call.body.get(name) for name in ("fileSize", "chunkSize"))
-        if not _is_count(size) or not _is_count(chunk):
-            raise Problem(400, "fileSize and chunkSize must be numbers of bytes")
+        size, chunk = _count(call.body, "fileSize"), _count(call.body, "chunkSize")
         limit = keys.MAX_VIDEO_BYTES if keys.kind_of(key) == "video" else keys.MAX_PHOTO_BYTES
         if size > limit:
             raise Problem(400, f"the file is larger than {limit // 1024**2} MiB")
@@ -159,10 +158,8 @@ class _Api:
 
     def abort_upload(self, call: Call) -> Any:
         key, upload_id = self._unfinished(call)
-        try:
+        with contextlib.suppress(UploadNotFound):  # it is gone: that is what was asked for
             self.bucket.resume_upload(key, upload_id).abort()
-        except UploadNotFound:
-            pass  # it is gone: that is what was asked for
         return {"key": key}
 
     def start_selection(self, call: Call) -> Any:
@@ -336,8 +333,11 @@ def _key(given: object, session: str | None = None) -> str:
         raise Problem(400, str(error)) from error
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _count(body: Mapping[str, Any], name: str) -> int:
+    value = body.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise Problem(400, f"{name} must be a number of bytes")
+    return value
 
 
 def _problem(status: int, text: str) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""The selection: every file made small enough for the model, one question about all of them, the answer made whole (sections 8.2, 9.3, 9.4)."""
+"""The selection (sections 8.2, 9.3, 9.4): every file made small enough for the model, one question about all, the answer made whole."""
 
 from __future__ import annotations
 

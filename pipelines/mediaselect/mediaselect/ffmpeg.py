@@ -156,7 +156,8 @@ def preview(source: str, out: Path, known: Probe | None, *, timeout: float = PRE
             [
                 "-i", source, "-map", "0:v:0", "-map", "0:a?", "-vf", f"fps={fps:g},{scale}",
                 "-c:v", "libsvtav1", "-crf", "35", "-preset", str(speed), "-pix_fmt", "yuv420p",
-                "-c:a", "libopus", "-b:a", "24k", "-vbr", "on", "-ac", "1", "-ar", str(opus), "-fflags", "+bitexact", "-f", "webm", str(out),
+                "-c:a", "libopus", "-b:a", "24k", "-vbr", "on", "-ac", "1",
+                "-ar", str(opus), "-fflags", "+bitexact", "-f", "webm", str(out),
             ],
             timeout=max(1.0, min(timeout, PREVIEW_SECONDS)),
             what="compressing the video",

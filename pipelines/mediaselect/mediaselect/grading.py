@@ -40,7 +40,7 @@ def histogram(image: Image.Image) -> Floats:
     """32 x 32 x 32 bins of the RGB values, summing to 1."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.uint32).reshape(-1, 3) // (256 // BINS)
     counts = np.bincount((pixels[:, 0] * BINS + pixels[:, 1]) * BINS + pixels[:, 2], minlength=BINS**3)
-    return counts.astype(np.float64) / max(1, counts.sum())
+    return np.asarray(counts / max(1, counts.sum()), dtype=np.float64)
 
 
 def correlation(first: Floats, second: Floats) -> float:
@@ -119,7 +119,10 @@ def lookup_table(original: Image.Image, graded: Image.Image, size: int = GRID) -
     flat = (nodes[:, 0] * size + nodes[:, 1]) * size + nodes[:, 2]
     cube = (size, size, size)
     counts = np.bincount(flat, minlength=size**3).astype(np.float64).reshape(cube)
-    sums = [np.bincount(flat, weights=change[:, channel], minlength=size**3).reshape(cube) for channel in range(3)]
+    sums = [
+        np.bincount(flat, weights=change[:, channel], minlength=size**3).astype(np.float64).reshape(cube)
+        for channel in range(3)
+    ]
     delta = np.zeros((*cube, 3))
     open_nodes = np.ones(cube, dtype=bool)
     for sigma in SIGMAS:

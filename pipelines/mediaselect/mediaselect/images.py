@@ -57,10 +57,11 @@ def decode(data: bytes, *, bound: int | None = None) -> Image.Image:
     Raises UnsupportedMedia.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            if bound is not None and image.format == "JPEG":
-                image.draft("RGB", (2 * bound, 2 * bound))  # lets libjpeg scale while it decodes
-            image.load()
+        with Image.open(io.BytesIO(data)) as opened:
+            if bound is not None and opened.format == "JPEG":
+                opened.draft("RGB", (2 * bound, 2 * bound))  # lets libjpeg scale while it decodes
+            opened.load()
+            image: Image.Image = opened
             profile = image.info.get("icc_profile")
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             if bound is not None and image.mode not in ("RGB", "L"):

@@ -21,7 +21,7 @@ _FLAG: Final = {"type": "BOOLEAN"}
 _MEDIUM: Final = {"type": "STRING", "enum": ["Photo", "Video"]}
 
 
-def _object(optional: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+def _object(optional: tuple[str, ...] = (), /, **properties: Any) -> dict[str, Any]:
     return {
         "type": "OBJECT",
         "properties": properties,
@@ -54,7 +54,7 @@ SELECTION: Final = _object(
     ),
 )  # fmt: skip
 
-_IMPROVEMENT: Final = {
+_IMPROVEMENT: Final[dict[str, Any]] = {
     "type": {"type": "STRING", "enum": list(IMPROVEMENTS)},
     "description": _TEXT,
     "region": {"type": "STRING", "enum": list(REGIONS)},

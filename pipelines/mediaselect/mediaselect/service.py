@@ -271,7 +271,7 @@ class Service:
         """Accept a wish for one item. Problem 400, 404, 409, 500, 503."""
         if not isinstance(key, str) or not key:
             raise Problem(400, "key is missing")
-        if not isinstance(feedback, str) or not 1 <= len(feedback.strip()) or len(feedback) > MAX_FEEDBACK:
+        if not isinstance(feedback, str) or not len(feedback.strip()) >= 1 or len(feedback) > MAX_FEEDBACK:
             raise Problem(400, f"feedback must be a text of 1 to {MAX_FEEDBACK} characters")
         self._require("feedback")
         request = keys.new_job("fb")

@@ -148,12 +148,12 @@ class SessionStore:
         key = (_pk(session), f"OVERRIDE#{job}")
 
         def mutation(record: Item | None) -> Item:
-            current = _plain(record) if record else {"added": [], "removed": [], "finalized": False}
+            current = _record(record) if record else {"added": [], "removed": [], "finalized": False}
             return {**_stored(change(current)), "PK": key[0], "SK": key[1], "expiresAt": self._expiry()}
 
         stored = self._table.mutate(key, mutation)
         assert stored is not None
-        return _plain(stored)
+        return _record(stored)
 
     # -- invalidation
 
@@ -184,7 +184,7 @@ class SessionStore:
         # The store removes expired records some time later; until then they count as gone.
         if record is None or int(record.get("expiresAt", 0)) < self._now():
             return None
-        return _plain(record)
+        return _record(record)
 
     def _job(self, session: str, job: str, prefix: str) -> Item | None:
         record = self._get(session, f"{prefix}{job}")
@@ -205,12 +205,12 @@ class SessionStore:
         def mutation(record: Item | None) -> Item:
             if record is None:
                 raise NoSuchJob(sort.partition("#")[2])
-            changed = change(_plain(record))
+            changed = change(_record(record))
             return record if changed is None else {**_stored(changed), "expiresAt": self._expiry()}
 
         stored = self._table.mutate((_pk(session), sort), mutation)
         assert stored is not None
-        return _plain(stored)
+        return _record(stored)
 
 
 def recount(record: Item) -> Item:
@@ -273,6 +273,10 @@ def _stored(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_stored(item) for item in value]
     return value
+
+
+def _record(stored: Item) -> Item:
+    return {name: _plain(value) for name, value in stored.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """What functions and the API read from their environment (section 2), and the ports it names.
 
-`GEMINI_API_KEY` goes before the secret named by `SSM_API_KEY_PARAM`. Google's own `GOOGLE_GEMINI_BASE_URL` and `GOOGLE_VERTEX_BASE_URL` lead
-its client elsewhere: to a proxy, or to the simulators.
+`GEMINI_API_KEY` goes before the secret named by `SSM_API_KEY_PARAM`. Google's own `GOOGLE_GEMINI_BASE_URL` and
+`GOOGLE_VERTEX_BASE_URL` lead its client elsewhere: to a proxy, or to the simulators.
 """
 
 from __future__ import annotations

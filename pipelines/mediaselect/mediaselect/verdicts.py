@@ -1,6 +1,6 @@
-"""The model's choice, made whole (section 9.5): parsed from whatever stands around the JSON, then repaired, so that every file is in it once.
+"""The model's choice, made whole (section 9.5): found in whatever stands around the JSON, and repaired until every file is in it once.
 
-Each repair leaves a warning. What cannot be repaired raises `Unusable`, whose text is quoted to the model when it is asked once more.
+Each repair leaves a warning. What cannot be repaired raises `Unusable`; its text is quoted to the model when it is asked once more.
 """
 
 from __future__ import annotations

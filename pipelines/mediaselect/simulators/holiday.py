@@ -39,7 +39,8 @@ def scene(kind: str, size: tuple[int, int] = (1200, 900), seed: int = 0) -> Imag
     image = Image.new("RGB", size)
     draw = ImageDraw.Draw(image)
     skies = {
-        "harbour": ((70, 130, 200), (190, 215, 235)), "mountain": ((90, 150, 220), (225, 235, 245)), "market": ((120, 90, 70), (200, 160, 120)),
+        "harbour": ((70, 130, 200), (190, 215, 235)), "mountain": ((90, 150, 220), (225, 235, 245)),
+        "market": ((120, 90, 70), (200, 160, 120)),
         "church": ((235, 170, 110), (250, 220, 180)), "beach": ((60, 170, 220), (200, 240, 250)), "street": ((25, 25, 60), (60, 50, 90)),
     }  # fmt: skip
     top, bottom = skies[kind]
@@ -261,7 +262,7 @@ def trip(size: tuple[int, int] = (1600, 1200)) -> list[File]:
     add("IMG_0008.webp", photo(dim(street, 1.2, 1.0), "WEBP", taken=at(660), gps=VENCE))
     add("IMG_0009.jpg", photo(dim(beach, 0.45, 0.6), taken=at(70), gps=NICE))
     add("IMG_0010.jpg", photo(beach, taken=at(71), gps=NICE)[:2000] + b"\x00" * 500)
-    clip = {"size": (640, 480), "fps": 25.0}
+    clip = {"size": (480, 360), "fps": 25.0}
     add(
         "IMG_0001.mov",
         film(
@@ -270,6 +271,6 @@ def trip(size: tuple[int, int] = (1600, 1200)) -> list[File]:
     )  # type: ignore[arg-type]
     add(
         "MVI_0011.mp4",
-        film([dim(scene("beach", (640, 480), 3), 0.5, 0.6)], seconds=2.0, noise=10.0, taken=at(75), gps=NICE, **clip),
+        film([dim(scene("beach", (640, 480), 3), 0.5, 0.6)], seconds=2.0, noise=6.0, taken=at(75), gps=NICE, **clip),
     )  # type: ignore[arg-type]
     return files

@@ -9,8 +9,9 @@ import holiday
 import numpy as np
 import pytest
 from geminisim import vision
-from mediaselect import masks
 from PIL import ExifTags, Image
+
+from mediaselect import masks
 
 from . import media
 from .world import World
@@ -28,7 +29,8 @@ def analysis(score=7.0, *improvements, done=False):
 
 def local(region="center", *, kind="object-removal", impact="high"):
     return {
-        "type": kind, "description": "a bin", "region": region, "impact": impact, "imagenSuitable": True, "editInstruction": "Remove the bin",
+        "type": kind, "description": "a bin", "region": region, "impact": impact, "imagenSuitable": True,
+        "editInstruction": "Remove the bin",
     }  # fmt: skip
 
 
@@ -196,7 +198,7 @@ def test_20_a_second_global_pass(world):
     key = world.put("a.jpg", media.photo("church", (654, 400)))
     world.gemini.script("photo-analysis", analysis(6.0, overall("medium"), overall("low")))
     item = world.enhance([key])["items"][0]
-    first, second = world.gemini.requests("photo-edit")
+    _, second = world.gemini.requests("photo-edit")
     assert "1. Warm the evening light" in second.texts[-1] and "2." not in second.texts[-1]
     warm = vision.look(world.image(item["enhancedKey"])).cast - vision.look(vision.open_image(second.pictures[0])).cast
     assert warm > 5

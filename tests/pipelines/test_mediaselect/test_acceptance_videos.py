@@ -8,9 +8,10 @@ import holiday
 import numpy as np
 import pytest
 from geminisim import vision
-from mediaselect import ffmpeg, grading
 from mediaselect.filters import Filters
 from PIL import Image
+
+from mediaselect import ffmpeg, grading
 
 from . import media
 from .world import World

@@ -21,9 +21,22 @@ SESSION = "0a1b2c3d-0000-4000-8000-00000000cafe"
 
 def start(folder, data, output, gemini):
     environment = {**os.environ, **gemini.environment, "PYTHONPATH": str(PROJECT)}
-    command = [sys.executable, "-m", "mediaselect", "local", "--session", str(folder), "--data", str(data), "--output", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "mediaselect",
+        "local",
+        "--session",
+        str(folder),
+        "--data",
+        str(data),
+        "--output",
+        str(output),
+    ]
     # A process group of its own: everything in it dies at once, as when a machine loses power.
-    return subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def artefacts(data: Path, output: Path):
@@ -85,5 +98,7 @@ def test_killed_runs_end_alike(unharmed, tmp_path, kills):
     assert again.keys() == objects.keys()
     assert [key for key in objects if again[key] != objects[key]] == []
     assert told == results
-    assert told["enhancement"]["completedCount"] == told["enhancement"]["totalCount"] == len(told["selection"]["selected"])
+    assert (
+        told["enhancement"]["completedCount"] == told["enhancement"]["totalCount"] == len(told["selection"]["selected"])
+    )
     assert {item["version"] for item in told["enhancement"]["items"]} == {1}

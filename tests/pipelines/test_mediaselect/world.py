@@ -21,7 +21,6 @@ import httpx
 import msgspec
 import uvicorn
 from geminisim import Gemini
-from mediaselect import identity
 from mediaselect.api import create_app
 from mediaselect.orchestrator import Orchestrator
 from mediaselect.service import Service
@@ -32,6 +31,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 import stepwell
+from mediaselect import identity
 from stepwell.api.server import serve
 from stepwell.engine.clock import VirtualClock
 from stepwell.functions import Call
