@@ -1,4 +1,4 @@
-"""The server's ASGI application: the Step Functions API, the Lambda API, health and metrics."""
+"""The server's ASGI application: the Step Functions API, the Lambda API, health and metrics, and the way to an emulator."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from stepwell.api.accounts import Accounts, OpenEngine
 from stepwell.api.actions import Actions
 from stepwell.api.auth import Authenticator
+from stepwell.api.forwarding import Forwarder
 from stepwell.api.guard import Guard
 from stepwell.api.lambda_protocol import PREFIXES, LambdaProtocol
 from stepwell.api.metrics import CONTENT_TYPE_LATEST, Metrics
@@ -33,7 +34,10 @@ class Application:
         lambda_functions: LambdaProtocol,
         metrics: Metrics,
         accounts: Accounts,
+        forwarder: Forwarder | None = None,
     ) -> None:
+        """`forwarder` takes what is for other AWS services."""
+        self.forwarder = forwarder
         self.step_functions = step_functions
         self.lambda_functions = lambda_functions
         self.metrics = metrics
@@ -43,7 +47,9 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = scope["path"]
-            if scope["method"] == "POST" and path in ("/", ""):
+            if self.forwarder is not None and self.forwarder.takes(scope):
+                await self.forwarder(scope, receive, send)
+            elif scope["method"] == "POST" and path in ("/", ""):
                 await self.step_functions(scope, receive, send)
             elif path.startswith(PREFIXES):
                 await self.lambda_functions(scope, receive, send)
@@ -54,10 +60,18 @@ class Application:
                 await answer(send, 200, body, str(uuid.uuid4()), b"application/json")
             elif path == "/metrics":
                 await answer(send, 200, self.metrics.render(), str(uuid.uuid4()), CONTENT_TYPE_LATEST.encode())
+            elif self.forwarder is not None:
+                await self.forwarder(scope, receive, send)
             else:
                 await answer(send, 404, b'{"message":"Not found"}', str(uuid.uuid4()), b"application/json")
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+
+    async def close(self) -> None:
+        """Let go of what requests opened; the home engine belongs to its owner."""
+        if self.forwarder is not None:
+            await self.forwarder.close()
+        await self.accounts.close()
 
     async def _object(self, data: Path, scope: Scope, receive: Receive, send: Send) -> None:
         """A presigned URL of a local bucket: its signature is checked there."""
@@ -73,7 +87,7 @@ class Application:
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                await self.accounts.close()
+                await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
@@ -89,7 +103,8 @@ def create_app(
     """The application over an entered engine.
 
     Without an `authenticator` requests to other host names than `allowed_hosts`, localhost and IP addresses, and requests of web pages of
-    other origins are refused. `open_account` gives the engine of another account (see `accounts`).
+    other origins are refused, and where the engine's AWS endpoint is an emulator, what is for other services is passed on to it.
+    `open_account` gives the engine of another account (see `accounts`).
     """
     accounts = Accounts(engine, account, open_account)
     metrics = Metrics()
@@ -98,9 +113,15 @@ def create_app(
     actions = Actions(accounts)
     service = AccountsService(actions)
     accounts.greet(lambda opened: opened.bind(service, accounts.functions_of))
+    clients = engine.aws()
+    forwarder = None
+    if authenticator is None and clients.endpoint is not None and clients.emulated:
+        # Only without authentication: an emulator checks no signature.
+        forwarder = Forwarder(clients.endpoint, guard)
     return Application(
         StepFunctionsProtocol(actions, guard, authenticator, metrics),
         LambdaProtocol(accounts, guard, authenticator, metrics),
         metrics,
         accounts,
+        forwarder,
     )

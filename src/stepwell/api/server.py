@@ -203,7 +203,7 @@ class Server:
             self.app.step_functions.release_polls()
             await self._running
         self.app.lambda_functions.close()
-        await self.app.accounts.close()
+        await self.app.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stepwell.engine import Engine
     from stepwell.project import Project
 
+ACCOUNT = "123456789012"
 MOCK_FILE = "MockConfigFile.json"
 
 
@@ -32,7 +33,12 @@ def command(
         str | None, typer.Option("--aws-endpoint", help="Where other AWS services are called. Default: AWS itself.")
     ] = None,
     environment: Annotated[str | None, typer.Option("--env", help="The projects' environment. Default: dev.")] = None,
-    account: Annotated[str, typer.Option("--account", help="The account id of its ARNs.")] = "123456789012",
+    account: Annotated[
+        str | None,
+        typer.Option(
+            "--account", help="The account id of its ARNs. Default: that of --aws-endpoint, else 123456789012."
+        ),
+    ] = None,
     region: Annotated[str, typer.Option("--region", help="The region of its ARNs.")] = "us-east-1",
     durability: Annotated[
         str, typer.Option("--durability", help="process: survives kill -9; power: every commit waits for the disk.")
@@ -59,7 +65,7 @@ def command(
         raise Problem("--in-memory and --data exclude each other")
     if durability not in ("process", "power"):
         raise Problem(f"--durability is process or power, not {durability!r}")
-    if not (account.isdigit() and len(account) == 12):
+    if account is not None and not (account.isdigit() and len(account) == 12):
         raise Problem(f"--account: {account!r} is not 12 digits")
     directory = None if in_memory else data_directory(data)
     _configure_logs(access_log)
@@ -69,8 +75,10 @@ def command(
 
     loaded = [_load(path, environment) for path in projects or []]
 
+    home_account = account or _account_at(aws_endpoint, region)
+
     def opened(number: str) -> Engine:
-        home = number == account
+        home = number == home_account
         folder = directory if home or directory is None else directory / "accounts" / number
         return Engine.open(
             folder,
@@ -78,6 +86,7 @@ def command(
             account=number,
             region=region,
             aws_endpoint=aws_endpoint,
+            retention_days=retention_days,
             mock_file=_mock_file(),
         )
 
@@ -95,7 +104,7 @@ def command(
             place = "in memory, nothing is kept" if directory is None else f"data in {directory}"
             print(f"Stepwell serves the Step Functions API on {server.url} ({place})", flush=True)
 
-        async with opened(account) as engine:
+        async with opened(home_account) as engine:
             for project in loaded:
                 await engine.load_project(project)
             try:
@@ -103,7 +112,7 @@ def command(
                     engine,
                     host,
                     port,
-                    account=account,
+                    account=home_account,
                     open_account=other_account,
                     authenticator=authenticator,
                     insecure=insecure,
@@ -117,6 +126,20 @@ def command(
         _loop(main())
     except EngineError as error:
         raise Problem(str(error), UNUSABLE) from error
+
+
+def _account_at(aws_endpoint: str | None, region: str) -> str:
+    """The account of the emulator that is used, so that its ARNs and ours agree."""
+    from stepwell.tasks.emulators import account_at, is_emulator
+
+    if aws_endpoint is None or not is_emulator(aws_endpoint):
+        return ACCOUNT
+    found = account_at(aws_endpoint, region)
+    if found is None:
+        logging.getLogger("stepwell").warning(
+            "%s does not say which account it is; ARNs have %s unless --account is given", aws_endpoint, ACCOUNT
+        )
+    return found or ACCOUNT
 
 
 def _mock_file() -> str | None:

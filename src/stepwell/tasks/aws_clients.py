@@ -11,9 +11,9 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from stepwell.tasks.aws_models import MissingSdk, Service, load_service
+from stepwell.tasks.emulators import is_emulator
 
 CONNECTIONS = 256
 READ_SECONDS = 75.0
@@ -81,10 +81,7 @@ class AwsClients:
     @property
     def emulated(self) -> bool:
         """Whether calls go to something other than AWS."""
-        if self.endpoint is None:
-            return False
-        host = urlsplit(self.endpoint).hostname or ""
-        return not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        return is_emulator(self.endpoint)
 
     async def service(self, package: str) -> Service:
         """The model of a service (read from disk in a thread the first time). Raises TaskError."""
