@@ -61,6 +61,7 @@ def main() -> None:
             key: msgspec.structs.replace(spec, concurrency=options.processes) for key, spec in project.functions.items()
         }
         spent: dict[str, float] = defaultdict(float)
+        calls: dict[str, int] = defaultdict(int)
         with stepwell.open(data) as engine:
             machines = engine.load_project(msgspec.structs.replace(project, functions=functions), schedules=False)
 
@@ -80,6 +81,7 @@ def main() -> None:
 
             def count(function: str, result: Any) -> None:
                 spent[function] += result.duration_ms / 1000
+                calls[function] += 1
 
             engine.engine.functions.on_call = count
             cpu, began = time.process_time(), time.perf_counter()
@@ -87,6 +89,7 @@ def main() -> None:
             wall, used = time.perf_counter() - began, time.process_time() - cpu
     over.set()
     process.join()
+    assert calls["selection"] == 1 and calls["thumbnail"] == options.photos, calls
     assert result["selectedCount"] + result["excludedCount"] == options.photos
     working = spent["thumbnail"] / options.processes + spent["selection"]
     print(

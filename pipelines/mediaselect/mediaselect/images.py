@@ -59,7 +59,7 @@ def decode(data: bytes, *, bound: int | None = None) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             if bound is not None and opened.format == "JPEG":
-                opened.draft("RGB", (2 * bound, 2 * bound))  # lets libjpeg scale while it decodes
+                opened.draft("RGB", (3 * bound // 2, 3 * bound // 2))  # lets libjpeg scale while it decodes
             opened.load()
             image: Image.Image = opened
             profile = image.info.get("icc_profile")

@@ -7,6 +7,7 @@ repeated attempt counts nothing twice.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -21,6 +22,8 @@ SUCCESS = frozenset({"complete", "feedback"})
 MAX_TEXT = 1000
 MAX_IMPROVEMENT = 300
 MAX_HISTORY = 10
+MAX_RECORD = 380_000
+"""Bytes, below the 409,600 of a record."""
 
 STEPS: Mapping[str, tuple[str, ...]] = {
     "triage": ("TRIAGE#",),
@@ -94,7 +97,7 @@ class SessionStore:
 
     def put_enhancement(self, session: str, job: str, fields: Mapping[str, Any]) -> None:
         """Replace an enhancement job."""
-        self._put(session, f"ENHANCE#{job}", fields)
+        self._put(session, f"ENHANCE#{job}", fitted(dict(fields)))
 
     def update_enhancement(self, session: str, job: str, change: Callable[[Item], Item | None]) -> Item:
         """Change an enhancement job, as `update_selection` does."""
@@ -206,7 +209,7 @@ class SessionStore:
             if record is None:
                 raise NoSuchJob(sort.partition("#")[2])
             changed = change(_record(record))
-            return record if changed is None else {**_stored(changed), "expiresAt": self._expiry()}
+            return record if changed is None else {**_stored(fitted(changed)), "expiresAt": self._expiry()}
 
         stored = self._table.mutate((_pk(session), sort), mutation)
         assert stored is not None
@@ -258,6 +261,33 @@ def bounded(fields: Mapping[str, Any]) -> dict[str, Any]:
             for entry in cut["feedbackHistory"][-MAX_HISTORY:]
         ]
     return cut
+
+
+def fitted(record: Item) -> Item:
+    """The record within MAX_RECORD: when 150 items all use their limits, what is said about them is cut further, never what they are."""
+    for limit, exchanges in ((300, 5), (120, 3), (40, 1)):
+        if len(json.dumps(record, ensure_ascii=False).encode()) <= MAX_RECORD or "items" not in record:
+            break
+        for item in record["items"]:
+            if "phase1Text" in item:
+                item["phase1Text"] = item["phase1Text"][:limit]
+            if item.get("analysis"):
+                said = item["analysis"]
+                said["overallAssessment"] = str(said.get("overallAssessment", ""))[:limit]
+                said["remainingImprovements"] = [
+                    {name: value[:limit] if isinstance(value, str) else value for name, value in found.items()}
+                    for found in said.get("remainingImprovements", [])[:exchanges]
+                ]
+            if item.get("feedbackHistory"):
+                item["feedbackHistory"] = [
+                    {
+                        **entry,
+                        "userFeedback": entry["userFeedback"][:limit],
+                        "modelResponse": entry["modelResponse"][:limit],
+                    }
+                    for entry in item["feedbackHistory"][-exchanges:]
+                ]
+    return record
 
 
 def _pk(session: str) -> str:
