@@ -8,6 +8,7 @@ bodies over 4.5 MB are refused.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from stepwell.toolkit import http
 from stepwell.toolkit.logs import logger
 
 log = logger(__name__)
+# A line for every request says nothing that the pipeline's own lines do not.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 Json = dict[str, Any]
 Condition = tuple[str, str, Any]

@@ -105,7 +105,7 @@ def _settled_films(cms: Cms, rows: list[Json]) -> list[Json]:
     return rows
 
 
-def _place(row: Mapping[str, Any]) -> tuple[int, int, int]:
+def _place(row: Mapping[str, Any]) -> tuple[int, int, int, int]:
     """Where a row's photo is shown first: so that "the first photo" is always the same one."""
     last = 1_000_000
     placements = row.get("placements") or [row]
@@ -113,10 +113,11 @@ def _place(row: Mapping[str, Any]) -> tuple[int, int, int]:
         (
             entry.get("dayIndex") if entry.get("dayIndex") is not None else last,
             entry.get("segmentIndex") if entry.get("segmentIndex") is not None else last,
+            entry.get("position") or 0,
         )
         for entry in placements
     )
-    return (int(first[0]), int(first[1]), int(row["id"]))
+    return (int(first[0]), int(first[1]), int(first[2]), int(row["id"]))
 
 
 def linked(days: Sequence[Json], rows: Sequence[Json], existing: set[int]) -> list[Json]:
@@ -126,10 +127,12 @@ def linked(days: Sequence[Json], rows: Sequence[Json], existing: set[int]) -> li
     """
     by_index: dict[int, list[int]] = {}
     by_name: dict[str, list[int]] = {}
-    for row in sorted(rows, key=lambda row: row["id"]):
-        ids = [id for id in media_ids([row]) if id in existing]
-        for id in ids:
-            for placement in row.get("placements") or [row]:
+    shown = [(placement, row) for row in rows for placement in row.get("placements") or [row]]
+    # Rows are made in parallel, so their ids say nothing about the order within a segment.
+    shown.sort(key=lambda pair: (pair[0].get("position") or 0, pair[1]["id"]))
+    for placement, row in shown:
+        for id in media_ids([row]):
+            if id in existing:
                 index = placement.get("segmentIndex")
                 if index is not None:
                     by_index.setdefault(int(index), []).append(id)

@@ -23,12 +23,13 @@ def photo_rows(facts: Facts, flat: Iterable[str]) -> list[Json]:
             "segmentTitle": name,
             "dayIndex": segments.day_index(start, segment),
         }
-        for key in segments.photos(segment):
+        for position, key in enumerate(segments.photos(segment)):
+            placement = {**placement, "position": position}
             row = rows.get(key)
             if row is None:
                 country = segments.country(segment) or facts.default_country
                 rows[key] = _row(key, placement, propertyName=name, country=country)
-            elif placement not in row["placements"]:
+            elif index not in [seen["segmentIndex"] for seen in row["placements"]]:
                 row["placements"].append(placement)
     if not rows:
         nothing = {"segmentIndex": None, "segmentType": None, "segmentTitle": None, "dayIndex": None}
@@ -58,7 +59,7 @@ def _row(key: str, placement: Json, **context: Any) -> Json:
         "sourceS3Key": key,
         "status": "pending",
         "mediaType": "image",
-        **placement,
+        **{name: value for name, value in placement.items() if name != "position"},
         **context,
         "placements": [placement],
     }

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from loopback import Loopback, Reply, Request
+from .loopback import Loopback, Reply, Request
 
 Shape = Literal["embedded", "preload", "script"]
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>{head}

@@ -26,9 +26,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from loopback import Loopback, Reply, Request
 from PIL import Image
 
+from ..loopback import Loopback, Reply, Request
 from .collections import COLLECTIONS, Collection
 from .conditions import QueryError, parse
 from .fields import Broken, Cleaner, relations
@@ -70,7 +70,7 @@ class PayloadCms(Loopback):
 
     # -- for tests and the demo
 
-    def add(self, slug: str, **data: Any) -> int:
+    def add(self, slug: str, /, **data: Any) -> int:
         """Create a document, without HTTP; its id."""
         with self._lock:
             return int(self._create(slug, data, draft=True)["id"])
@@ -80,7 +80,7 @@ class PayloadCms(Loopback):
         with self._lock:
             return copy.deepcopy(self._stored[slug].get(int(id)))
 
-    def documents(self, slug: str, **equal: Any) -> list[Document]:
+    def documents(self, slug: str, /, **equal: Any) -> list[Document]:
         """Copies of the documents with these values, oldest first."""
         with self._lock:
             return [
@@ -89,7 +89,7 @@ class PayloadCms(Loopback):
                 if all(document.get(name) == value for name, value in equal.items())
             ]
 
-    def change(self, slug: str, id: Any, **data: Any) -> None:
+    def change(self, slug: str, id: Any, /, **data: Any) -> None:
         """Change a document behind the API's back: no checks."""
         with self._lock:
             self._stored[slug][int(id)].update(data)

@@ -20,8 +20,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from loopback import Loopback, Reply, Request
 from PIL import Image
+
+from .loopback import Loopback, Reply, Request
 
 KEY = "sk-or-simulated-0123456789"
 WILDLIFE = ("elephant", "lion", "giraffe", "zebra", "leopard")

@@ -139,7 +139,11 @@ COLLECTIONS: Mapping[str, Collection] = {
             "country": text(),
             "sourceItinerary": text(),
             "placements": array(
-                segmentIndex=number(), segmentType=select(*SEGMENTS), segmentTitle=text(), dayIndex=number()
+                segmentIndex=number(),
+                segmentType=select(*SEGMENTS),
+                segmentTitle=text(),
+                dayIndex=number(),
+                position=number(),
             ),
         },
         together=(("job", "sourceS3Key"),),

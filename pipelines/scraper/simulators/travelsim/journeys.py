@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from PIL import Image, ImageDraw
-from portal import Itinerary, Shape
+
+from .portal import Itinerary, Shape
 
 FX1_ID = "65a1f0c4d2b3e4000f1a2b3c"
 FX1_URL = f"https://itrvl.com/client/portal/access-fx1/{FX1_ID}"
