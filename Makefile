@@ -41,6 +41,17 @@ emulators: .venv-emulators/.ready ## install ministack and moto, for comparisons
 	@.venv-emulators/bin/pip install --quiet --disable-pip-version-check 'ministack==1.5.33' 'moto[server]==5.2.5'
 	@touch $@
 
+conformance: setup emulators ## compare with AWS's recordings (../shared), other services by ministack
+	$(BIN)/python -m tests.conformance.run $(ARGS)
+
+clients: .venv-clients/.ready ## install the AWS CLI and the JavaScript SDK, which the API's tests also drive
+
+.venv-clients/.ready: tests/api/clients/package.json
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/pip install --quiet --disable-pip-version-check 'awscli>=1.44'
+	@npm install --prefix tests/api/clients --no-audit --no-fund --no-package-lock --silent
+	@touch $@
+
 bench: setup emulators ## measure what the README claims, side by side with the others
 	$(BIN)/python -m benchmarks
 
@@ -51,4 +62,4 @@ crash: setup ## kill the server KILLS times (1000), under load, and look for wha
 clean: ## remove what the targets made, not your data
 	rm -rf .venv demo-output .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test lint emulators bench crash clean
+.PHONY: help setup demo test lint emulators conformance clients bench crash clean
