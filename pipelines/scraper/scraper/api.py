@@ -153,5 +153,5 @@ async def _form(request: Request) -> _Upload:
     return _Upload(fields.get("jobId"), fields.get("sourceS3Key"), filename, content, mime)
 
 
-def _problem(status: int, message: str, **more: Any) -> JSONResponse:
+def _problem(status: int, message: str, /, **more: Any) -> JSONResponse:
     return JSONResponse({"success": False, "error": message, **more}, status)

@@ -145,7 +145,7 @@ def release(cms: Cms, job_id: int) -> None:
     """What a dead execution left in the middle waits again: rows and labels in `processing` become `pending`."""
     pending = {"status": "pending"}
     cms.update_where("image-statuses", [("job", "equals", job_id), ("status", "equals", "processing")], pending)
-    ids = media_ids(photos_of(statuses(cms, job_id)))
+    ids = [int(row["mediaId"]) for row in photos_of(statuses(cms, job_id)) if str(row.get("mediaId") or "").isdigit()]
     for media in cms.list_in("media", "id", ids, ("labelingStatus", "equals", "processing")):
         cms.update("media", media["id"], {"labelingStatus": "pending"})
 

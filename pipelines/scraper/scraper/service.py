@@ -33,7 +33,7 @@ LEASE_SECONDS = 120
 class Problem(Exception):
     """An answer that is an error: status, text, and what else the body says."""
 
-    def __init__(self, status: int, message: str, **more: Any) -> None:
+    def __init__(self, status: int, message: str, /, **more: Any) -> None:
         super().__init__(message)
         self.status = status
         self.more = more
