@@ -134,6 +134,7 @@ class World:
         voice: Any = silence,
         virtual: bool = True,
         environment: str | None = None,
+        functions: Mapping[str, Any] | None = None,
         **variables: Any,
     ) -> None:
         self.data = data
@@ -143,6 +144,7 @@ class World:
         self.model, self.speech, self.host = Model(sentences=1), ReadAloud(voice), VideoHost()
         self.clock = MachineClock(data) if virtual else None
         self._variables = variables
+        self._functions = {f"manga-pipeline-{name}": function for name, function in (functions or {}).items()}
         self._patch: Any = None
         self._runs = 0
         self.bucket = self.ports.bucket("assets")
@@ -183,7 +185,10 @@ class World:
         self.set(daily_quota=1)
         self.engine = stepwell.open(self.data, **({"clock": self.clock} if self.clock else {}))
         self.engine.__enter__()
-        functions = {name: msgspec.structs.replace(spec, inline=True) for name, spec in self.project.functions.items()}
+        functions = {
+            name: msgspec.structs.replace(spec, inline=True, handler=self._functions.get(name, spec.handler))
+            for name, spec in self.project.functions.items()
+        }
         project = msgspec.structs.replace(self.project, functions=functions)
         self.machine = self.engine.load_project(project, schedules=False)["manga-pipeline"]
         ready = threading.Event()
