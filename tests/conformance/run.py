@@ -65,22 +65,24 @@ def ministack():
     port = free_port()
     environment = {**os.environ, "GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "LOG_LEVEL": "WARNING"}
     quiet = subprocess.DEVNULL
-    with tempfile.TemporaryDirectory() as folder:
-        with subprocess.Popen([MINISTACK], cwd=folder, env=environment, stdout=quiet, stderr=quiet) as process:
-            try:
-                until = time.monotonic() + 30
-                while True:
-                    try:
-                        urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=2).close()
-                        break
-                    except OSError:
-                        if time.monotonic() > until:
-                            raise
-                        time.sleep(0.1)
-                yield f"http://127.0.0.1:{port}"
-            finally:
-                process.terminate()
-                process.wait(20)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen([MINISTACK], cwd=folder, env=environment, stdout=quiet, stderr=quiet) as process,
+    ):
+        try:
+            until = time.monotonic() + 30
+            while True:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=2).close()
+                    break
+                except OSError:
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(20)
 
 
 @contextlib.contextmanager

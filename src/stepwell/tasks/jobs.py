@@ -129,6 +129,13 @@ def _emr_application(done: str, *failed: str, by: str = "arguments") -> Job:
     )
 
 
+_EKS_FAILED = {
+    "Cluster": _states("FAILED"),
+    "FargateProfile": _states("CREATE_FAILED", "DELETE_FAILED"),
+    "Nodegroup": _states("CREATE_FAILED", "DELETE_FAILED", "DEGRADED"),
+}
+
+
 def _eks(kind: str, name: str, *, deleting: bool = False, nested: bool = True) -> Job:
     keys = {name if nested else "Name": f"arguments.{name if nested else 'Name'}"}
     if nested:
@@ -138,7 +145,7 @@ def _eks(kind: str, name: str, *, deleting: bool = False, nested: bool = True) -
         _pick(**keys),
         f"{kind}.Status",
         _states() if deleting else _states("ACTIVE"),
-        _states("FAILED", "CREATE_FAILED", "DELETE_FAILED", "DEGRADED"),
+        _EKS_FAILED[kind],
         gone=deleting,
     )
 
