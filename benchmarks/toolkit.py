@@ -19,7 +19,13 @@ from stepwell.toolkit.objects.local import LocalBucket
 from stepwell.toolkit.records import Index, Schema
 from stepwell.toolkit.records.sqlite import SqliteTable
 
-ITEM = {"filename": "GH010042.MP4", "file_size": 734003200, "status": "IN_PROGRESS", "at": "2025-11-10", "note": "x" * 200}
+ITEM = {
+    "filename": "GH010042.MP4",
+    "file_size": 734003200,
+    "status": "IN_PROGRESS",
+    "at": "2025-11-10",
+    "note": "x" * 200,
+}
 
 
 def measure(title: str, work: Callable[[int], object], times: int = 400) -> float:
@@ -35,7 +41,9 @@ def measure(title: str, work: Callable[[int], object], times: int = 400) -> floa
     cpu = time.process_time() - cpu
     seconds.sort()
     middle = seconds[times // 2] * 1e6
-    print(f"{title:44} {middle:8.0f} us   p99 {seconds[int(times * 0.99)] * 1e6:8.0f} us   CPU {cpu / times * 1e6:6.0f} us")
+    print(
+        f"{title:44} {middle:8.0f} us   p99 {seconds[int(times * 0.99)] * 1e6:8.0f} us   CPU {cpu / times * 1e6:6.0f} us"
+    )
     return middle
 
 
@@ -76,7 +84,9 @@ def main() -> None:
         high = measure("records: mutate", lambda n: table.mutate(str(n), lambda item: {**(item or {}), "n": n}))
         print(f"{'':44} {high / low:8.2f} times the floor")
         measure("records: get", lambda n: table.get(str(n)))
-        measure("records: query 100 by index", lambda n: table.query_page("IN_PROGRESS", index="by-status", limit=100), 50)
+        measure(
+            "records: query 100 by index", lambda n: table.query_page("IN_PROGRESS", index="by-status", limit=100), 50
+        )
         measure("metrics: count", lambda n: metrics.count("x"))
         stream(bucket)
     finally:

@@ -1,8 +1,8 @@
 """Copying a data directory while it is in use.
 
-The journal is copied first, as of one moment; whatever else the directory holds (buckets, tables, logs, metrics, functions) after it.
-What the journal knows to be done is therefore in the copy; what happened later in a bucket may be there too, and is done again by the executions
-that the copy still has open, as after a crash.
+The journal is copied first, as of one moment; whatever else the directory holds (buckets, tables, logs, metrics, functions) after
+it. What the journal knows to be done is therefore in the copy; what happened later in a bucket may be there too, and is done again by
+the executions that the copy still has open, as after a crash.
 """
 
 from __future__ import annotations
