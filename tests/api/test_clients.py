@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import pytest
+
 from tests.conformance.run import ROOT
 
 from .conftest import REGION, ROLE, Running

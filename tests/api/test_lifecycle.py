@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from .conftest import ACCOUNT, PASS, REGION, ROLE
+from .conftest import ACCOUNT, PASS, REGION, ROLE, Running
 
 WAITING = {"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 600, "End": True}}}
 FAILING = {"StartAt": "F", "States": {"F": {"Type": "Fail", "Error": "Oops", "Cause": "why"}}}
@@ -196,9 +196,15 @@ def test_pages_of_listings(sfn, make):
     assert code(sfn.list_state_machines, nextToken="nonsense") == "InvalidToken"
 
 
-def test_accounts_by_access_key(tmp_path):
-    from .conftest import Running
+def test_accounts_are_limited(monkeypatch):
+    monkeypatch.setattr("stepwell.api.accounts.MAX_ACCOUNTS", 2)
+    with Running(accounts=True) as server:
+        assert server.client(key="000000000002").list_activities()["activities"] == []
+        assert code(server.client(key="000000000003").list_activities) == "ServiceQuotaExceededException"
+        assert server.client(key="000000000002").list_activities()["activities"] == []
 
+
+def test_accounts_by_access_key():
     with Running(accounts=True) as server:
         other = server.client(key="000000000002")
         arn = other.create_state_machine(name="m", definition=json.dumps(PASS), roleArn=ROLE)["stateMachineArn"]

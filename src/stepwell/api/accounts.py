@@ -11,7 +11,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from stepwell.engine.engine import Engine
+from stepwell.engine.errors import ServiceQuotaExceededException
 from stepwell.functions import FunctionPool
+
+MAX_ACCOUNTS = 50
+"""Engines a server keeps open: an access key is the client's own invention where nobody has to sign."""
 
 OpenEngine = Callable[[str], Awaitable[Engine]]
 
@@ -61,6 +65,10 @@ class Accounts:
             async with self._opening:
                 engine = self._engines.get(account)
                 if engine is None:
+                    if len(self._engines) >= MAX_ACCOUNTS:
+                        raise ServiceQuotaExceededException(
+                            f"This server has {MAX_ACCOUNTS} accounts open. Use the access key of one of them."
+                        )
                     engine = await self._open(account)
                     self._stack.push_async_exit(engine)
                     self._engines[account] = engine
