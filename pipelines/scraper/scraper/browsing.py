@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from typing import Any
@@ -64,8 +65,6 @@ def _note(recording: Recording, response: Any) -> None:
     from playwright.sync_api import Error
 
     body = None
-    try:
+    with contextlib.suppress(Error):  # a redirect, or gone with its page: noted without a body
         body = response.body()
-    except Error:  # a redirect, or gone with its page: noted without a body
-        pass
     recording.add(response.url, response.status, response.headers.get("content-type", ""), body)

@@ -5,9 +5,9 @@
         model.script({"timeOfDay": "teatime"})             # changes of the next answer
         model.fail("POST", status=429, headers={"Retry-After": "7"})
 
-Requests must have what strict structured output needs: the schema names every property as required and allows no other. What the answer says
-follows from the image: bright and wide ones are heroes, green ones forest, the size tells the quality. `peak` is the most calls there
-ever were at once, `images` what was sent.
+Requests must have what strict structured output needs: the schema names every property as required and allows no other. What the answer
+says follows from the image: bright and wide ones are heroes, green ones forest, the size tells the quality. `peak` is the most calls
+there ever were at once, `images` what was sent.
 """
 
 from __future__ import annotations

@@ -349,7 +349,7 @@ COLLECTIONS: Mapping[str, Collection] = {
             ),
             "observationCount": number(default=0),
         }
-    ),  # fmt: skip
+    ),
     "activities": Collection(
         {
             "name": text(required=True),
