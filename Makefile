@@ -34,6 +34,9 @@ lint: setup ## ruff, mypy --strict and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+browser: ## install Debian's Chromium, for pages that only a browser can read (needs root)
+	apt-get install -y --no-install-recommends chromium
+
 emulators: .venv-emulators/.ready ## install ministack and moto, for comparisons and as other AWS services in tests
 
 .venv-emulators/.ready:

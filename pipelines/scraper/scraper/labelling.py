@@ -75,7 +75,7 @@ def _batch(cms: Cms, settings: Settings, event: Mapping[str, Any], job: Json, cm
         outcomes = list(pool.map(lambda id: labeler.settle(media[id]), batch))
     after = {found["id"]: found for found in cms.list_in("media", "id", ids)}
     remaining = [id for id in ids if id in after and after[id]["labelingStatus"] == "pending"]
-    if remaining and not any(after.get(id, {}).get("labelingStatus") in ("complete", "failed", None) for id in batch):
+    if remaining and set(batch) <= set(remaining):
         raise NoProgress(f"{len(remaining)} photos wait for labels, and a batch of {len(batch)} settled none")
     _write_count(cms, job, after, wanted)
     if not remaining:
@@ -108,9 +108,14 @@ class Labeler:
         self._vision = vision or Vision(settings)
         self._client = http.client(timeout=60, follow_redirects=True)
 
-    def settle(self, media: Json) -> bool:
-        """Label one photo; whether that was possible. Raises only when the CMS cannot be written."""
-        self._cms.update("media", media["id"], {"labelingStatus": "processing"})
+    def settle(self, media: Json) -> bool | None:
+        """Label one photo; whether that was possible. None: another itinerary's job is at it.
+
+        Raises only when the CMS cannot be written.
+        """
+        waiting = [("id", "equals", media["id"]), ("labelingStatus", "equals", "pending")]
+        if not self._cms.update_where("media", waiting, {"labelingStatus": "processing"}):
+            return None
         try:
             change = self._label(media)
         except (LabelError, ToolkitError, httpx.HTTPError, OSError, ValueError) as error:
