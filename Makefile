@@ -65,4 +65,4 @@ crash: setup ## kill the server KILLS times (1000), under load, and look for wha
 clean: ## remove what the targets made, not your data
 	rm -rf .venv demo-output .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test lint emulators conformance clients bench crash clean
+.PHONY: help setup demo test lint browser emulators conformance clients bench crash clean

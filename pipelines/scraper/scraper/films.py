@@ -30,7 +30,7 @@ FFMPEG_SECONDS = 300
 CALL_SECONDS = 880.0
 LEAST_BYTES = 1000
 MAX_UPLOAD = 4 * 1024**2
-"""A film above this goes to the CMS as a document without its bytes would not fit its body limit; see `_create_media`."""
+"""Bytes of a film that fit into the CMS's bodies; of a larger one the CMS keeps the beginning, as it keeps smaller photos."""
 
 
 def process_films(cms: Cms, settings: Settings, event: Mapping[str, Any]) -> Json:
@@ -193,10 +193,26 @@ def convert(url: str, path: Path) -> None:
         raise FilmError(f"ffmpeg made {size} bytes: {done.stderr.strip()[-300:]}")
 
 
+def _beginning(path: Path) -> Path:
+    """As much of a film as the CMS takes, without encoding. Raises FilmError."""
+    import imageio_ffmpeg
+
+    short = path.with_name("beginning.mp4")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-loglevel", "error", "-i", str(path)]
+    command += ["-c", "copy", "-fs", str(MAX_UPLOAD * 9 // 10), str(short)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=FFMPEG_SECONDS, check=False)
+    if done.returncode != 0 or not LEAST_BYTES <= short.stat().st_size <= MAX_UPLOAD:
+        raise FilmError(f"the film cannot be shortened for the CMS: {done.stderr.strip()[-300:]}")
+    return short
+
+
 def _create_media(cms: Cms, settings: Settings, path: Path, key: str, url: str, context: str, cms_id: int) -> Json:
-    """The film's media document. An upload collection takes documents with a file only, and the CMS bodies of 4.5 MB at most."""
+    """The film's media document. An upload collection takes documents with a file only, and the CMS bodies of 4.5 MB at most.
+
+    Its URLs are those of the whole film in the store.
+    """
     if path.stat().st_size > MAX_UPLOAD:
-        raise FilmError(f"the film has {path.stat().st_size} bytes; the CMS takes {MAX_UPLOAD}")
+        path = _beginning(path)
     cdn = keys.plain_url(settings.imgix_domain, key)
     fields = {
         "alt": "Film of the journey",

@@ -531,3 +531,22 @@ def test_film_of_another_itinerary_is_not_taken(world):
     event["hlsUrl"] = "http://127.0.0.1:1/film.m3u8"
     refused = process_film(world.cms, world.settings, event)
     assert refused["success"] is False and "is not on" in refused["error"]
+
+
+def test_of_a_large_film_the_cms_keeps_the_beginning(world, tmp_path, monkeypatch):
+    import io
+
+    import av
+    from scraper import films
+
+    film = tmp_path / "film.mp4"
+    films.convert(f"{world.portal.url}/hls/film.m3u8", film)
+    monkeypatch.setattr(films, "MAX_UPLOAD", film.stat().st_size - 10_000)
+    run = world.import_(journey("large-film", 1))
+    made = films._create_media(
+        world.cms, world.settings, film, "media/originals/1/videos/x.mp4", "u", "hero", run.itinerary["id"]
+    )
+    stored = world.bucket.get(f"media/{made['filename']}")
+    assert len(stored) <= films.MAX_UPLOAD and made["url"].endswith("/media/originals/1/videos/x.mp4")
+    with av.open(io.BytesIO(stored)) as begun:
+        assert 0 < sum(1 for _ in begun.decode(video=0)) < 24

@@ -25,7 +25,6 @@ from PIL import Image
 from .loopback import Loopback, Reply, Request
 
 KEY = "sk-or-simulated-0123456789"
-WILDLIFE = ("elephant", "lion", "giraffe", "zebra", "leopard")
 
 
 @dataclass(frozen=True)
@@ -132,49 +131,35 @@ def _problem(body: Any) -> str | None:
 
 
 def look(image: Image.Image, text: str) -> dict[str, Any]:
-    """Labels that follow from the pixels and the given facts."""
-    red, green, blue = image.convert("RGB").resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
-    bright = (red + green + blue) / 3
+    """Labels that follow from the pixels and the given facts: the light of the sky, the colour of the land."""
+    small = image.convert("RGB").resize((1, 4))
+    sky, land = _rgb(small, 0), _rgb(small, 3)
     facts = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line and not line.startswith("-"))
     place, country = facts.get("Property"), facts.get("Country")
+    bright = sum(sky) / 3
+    light = "golden" if sky[0] > sky[2] + 15 else "pale blue" if sky[2] > sky[0] else "grey"
+    ground = "red" if land[0] > 1.7 * land[1] else "green" if land[1] >= land[0] else "brown"
     wide = image.width >= image.height * 1.3
-    animal = WILDLIFE[(red * 7 + green * 3 + blue) % len(WILDLIFE)] if red > blue + 20 else None
-    setting = "forest" if green > red and green > blue else "river-water" if blue > red else "savanna"
-    subject = f"a {animal}" if animal else "the view"
-    kind = "wildlife" if animal else "landscape"
-    time_of_day = "golden-hour" if red > green > blue else "midday" if bright > 150 else "morning"
-    quality = "high" if image.width >= 500 else "medium" if image.width >= 200 else "low"
-    where = " at ".join([setting.replace("-", " "), *([place] if place else [])])
-    alt = f"Wide photograph of {subject} in the {where}"
-    alt += f", {country}" if country else ""
-    alt += ", seen in clear light with soft colours and a quiet mood of the early day"
-    tags = [
-        tag
-        for tag in (
-            place,
-            country,
-            animal,
-            setting,
-            kind,
-            time_of_day,
-            "safari",
-            "travel",
-            "africa",
-            "nature",
-            "luxury",
-        )
-        if tag
-    ]
+    scene = f"Layered {ground} hills and a single tree under a {light} sky"
+    alt = f"{scene}, with a low sun" + (f", at {place}" if place else "") + (f" in {country}" if country else "")
+    alt += ", seen from afar in clear light across the open land"
+    setting = {"green": "forest", "red": "mountain", "brown": "savanna"}[ground]
+    tags = [place, country, setting, ground, light, "sunset", "hills", "tree", "sky", "safari", "travel", "africa"]
     return {
-        "scene": f"{subject.capitalize()} in the {setting.replace('-', ' ')} under a wide open sky",
-        "mood": ["serene", "wild"] if animal else ["peaceful"],
-        "timeOfDay": time_of_day,
+        "scene": scene,
+        "mood": ["serene", "dramatic"] if light == "golden" else ["peaceful"],
+        "timeOfDay": {"golden": "golden-hour", "pale blue": "morning", "grey": "dusk"}[light],
         "setting": [setting],
-        "composition": "hero" if wide and bright > 120 else "establishing",
-        "animals": [animal] if animal else [],
+        "composition": "hero" if wide and bright > 170 else "establishing",
+        "animals": [],
         "altText": alt,
-        "tags": tags[:12],
+        "tags": [tag for tag in tags if tag][:12],
         "suitableFor": ["hero-banner", "gallery"] if wide else ["gallery"],
-        "quality": quality,
-        "imageType": kind,
+        "quality": "high" if image.width >= 500 else "medium" if image.width >= 200 else "low",
+        "imageType": "landscape",
     }
+
+
+def _rgb(image: Image.Image, row: int) -> tuple[int, int, int]:
+    red, green, blue = image.getpixel((0, row))  # type: ignore[misc]
+    return int(red), int(green), int(blue)
