@@ -65,7 +65,7 @@ class Running:
         async with Engine.open(self.directory, account=ACCOUNT, **engine_options) as engine:
             self.engine = engine
             opener = open_account if accounts else None
-            self.app = create_app(engine, account=ACCOUNT, open_account=opener, **self.options)
+            self.app = create_app(engine, open_account=opener, **self.options)
             async with Server(self.app, "127.0.0.1", 0) as server:
                 self.url, self.port = server.url, server.port
                 self._started.set()

@@ -23,10 +23,10 @@ OpenEngine = Callable[[str], Awaitable[Engine]]
 class Accounts:
     """The engines by account id. `open_engine` gives an entered engine for another account; None: only the home account."""
 
-    def __init__(self, home: Engine, account: str, open_engine: OpenEngine | None = None) -> None:
+    def __init__(self, home: Engine, open_engine: OpenEngine | None = None) -> None:
         self.home = home
-        self.account = account
-        self._engines: dict[str, Engine] = {account: home}
+        self.account = home.arns.account
+        self._engines: dict[str, Engine] = {self.account: home}
         self._open = open_engine
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()

@@ -95,7 +95,6 @@ class Application:
 def create_app(
     engine: Engine,
     *,
-    account: str = "123456789012",
     open_account: OpenEngine | None = None,
     authenticator: Authenticator | None = None,
     allowed_hosts: Iterable[str] = (),
@@ -106,7 +105,7 @@ def create_app(
     other origins are refused, and where the engine's AWS endpoint is an emulator, what is for other services is passed on to it.
     `open_account` gives the engine of another account (see `accounts`).
     """
-    accounts = Accounts(engine, account, open_account)
+    accounts = Accounts(engine, open_account)
     metrics = Metrics()
     metrics.watch(engine)
     guard = Guard(allowed_hosts) if authenticator is None else None

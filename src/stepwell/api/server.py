@@ -236,7 +236,6 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 8083,
     *,
-    account: str = "123456789012",
     open_account: OpenEngine | None = None,
     authenticator: Authenticator | None = None,
     insecure: bool = False,
@@ -256,7 +255,6 @@ async def serve(
         )
     app = create_app(
         engine,
-        account=account,
         open_account=open_account,
         authenticator=authenticator,
         allowed_hosts=allowed_hosts,

@@ -86,10 +86,12 @@ async def _machine(
             if wanted:
                 raise Problem(f"{source} is a definition; a machine's name ({wanted!r}) goes with a project folder")
             return await engine.load(source), {}
-        from stepwell.project import ProjectError, load_project
+        from stepwell.project import Environment, ProjectError, load_project
 
+        home = engine.arns  # an execution's functions and topics have the ARNs of the directory it runs in
+        place = Environment.of(environment, account=home.account, region=home.region)
         try:
-            project = load_project(source, environment)
+            project = load_project(source, place)
         except ProjectError as error:
             raise Problem(str(error)) from error
         machines = await engine.load_project(project, schedules=False)

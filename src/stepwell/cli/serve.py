@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from stepwell.engine import Engine
     from stepwell.project import Project
 
-ACCOUNT = "123456789012"
+ACCOUNT = "000000000000"
+"""What the emulators of other services call themselves: ARNs agree with theirs in whatever order they are started."""
 MOCK_FILE = "MockConfigFile.json"
+
+log = logging.getLogger("stepwell.serve")
 
 
 def command(
@@ -36,10 +40,14 @@ def command(
     account: Annotated[
         str | None,
         typer.Option(
-            "--account", help="The account id of its ARNs. Default: that of --aws-endpoint, else 123456789012."
+            "--account",
+            help="The account id of its ARNs. Default: the data directory's, that of --aws-endpoint, or 000000000000.",
         ),
     ] = None,
-    region: Annotated[str, typer.Option("--region", help="The region of its ARNs.")] = "us-east-1",
+    region: Annotated[
+        str | None,
+        typer.Option("--region", help="The region of its ARNs. Default: the data directory's, or us-east-1."),
+    ] = None,
     durability: Annotated[
         str, typer.Option("--durability", help="process: survives kill -9; power: every commit waits for the disk.")
     ] = "process",
@@ -67,15 +75,16 @@ def command(
         raise Problem(f"--durability is process or power, not {durability!r}")
     if account is not None and not (account.isdigit() and len(account) == 12):
         raise Problem(f"--account: {account!r} is not 12 digits")
+    if aws_endpoint is not None and not re.match(r"https?://[^/\s\[]|https?://\[[0-9a-fA-F:]+\]", aws_endpoint):
+        raise Problem(f"--aws-endpoint: {aws_endpoint!r} is not a URL such as http://127.0.0.1:4566")
     directory = None if in_memory else data_directory(data)
     _configure_logs(access_log)
 
     from stepwell.engine import Engine
     from stepwell.engine.errors import EngineError
 
-    loaded = [_load(path, environment) for path in projects or []]
-
-    home_account = account or _account_at(aws_endpoint, region)
+    home_account, home_region = _home(directory, account, region, aws_endpoint)
+    loaded = [_load(path, environment, home_account, home_region) for path in projects or []]
 
     def opened(number: str) -> Engine:
         home = number == home_account
@@ -84,7 +93,7 @@ def command(
             folder,
             durability="power" if durability == "power" else "process",
             account=number,
-            region=region,
+            region=home_region,
             aws_endpoint=aws_endpoint,
             retention_days=retention_days,
             mock_file=_mock_file(),
@@ -98,7 +107,7 @@ def command(
     async def main() -> None:
         from stepwell.api.server import Server, ServerError, serve
 
-        authenticator = _authenticator(auth, region)
+        authenticator = _authenticator(auth, home_region)
 
         def ready(server: Server) -> None:
             place = "in memory, nothing is kept" if directory is None else f"data in {directory}"
@@ -112,7 +121,6 @@ def command(
                     engine,
                     host,
                     port,
-                    account=home_account,
                     open_account=other_account,
                     authenticator=authenticator,
                     insecure=insecure,
@@ -128,18 +136,24 @@ def command(
         raise Problem(str(error), UNUSABLE) from error
 
 
-def _account_at(aws_endpoint: str | None, region: str) -> str:
-    """The account of the emulator that is used, so that its ARNs and ours agree."""
+def _home(directory: Path | None, account: str | None, region: str | None, aws_endpoint: str | None) -> tuple[str, str]:
+    """Account and region of the ARNs: as asked for, as the data directory has them, as the emulator that is used calls itself."""
+    from stepwell.engine.errors import EngineError
+    from stepwell.engine.home import REGION, home_of
     from stepwell.tasks.emulators import account_at, is_emulator
 
-    if aws_endpoint is None or not is_emulator(aws_endpoint):
-        return ACCOUNT
-    found = account_at(aws_endpoint, region)
-    if found is None:
-        logging.getLogger("stepwell").warning(
-            "%s does not say which account it is; ARNs have %s unless --account is given", aws_endpoint, ACCOUNT
-        )
-    return found or ACCOUNT
+    try:
+        known = None if directory is None else home_of(directory)
+    except EngineError as error:
+        raise Problem(str(error), UNUSABLE) from error
+    if known is not None:
+        return account or known.account, region or known.region
+    region = region or REGION
+    if account is None and aws_endpoint is not None and is_emulator(aws_endpoint):
+        account = account_at(aws_endpoint, region)
+        if account is None:
+            log.warning("%s does not tell its account; ARNs have %s unless --account is given", aws_endpoint, ACCOUNT)
+    return account or ACCOUNT, region
 
 
 def _mock_file() -> str | None:
@@ -161,11 +175,11 @@ def _authenticator(path: Path | None, region: str) -> Authenticator | None:
         raise Problem(str(error)) from error
 
 
-def _load(path: Path, environment: str | None) -> Project:
-    from stepwell.project import ProjectError, load_project
+def _load(path: Path, environment: str | None, account: str, region: str) -> Project:
+    from stepwell.project import Environment, ProjectError, load_project
 
     try:
-        return load_project(path, environment)
+        return load_project(path, Environment.of(environment, account=account, region=region))
     except ProjectError as error:
         raise Problem(str(error)) from error
 

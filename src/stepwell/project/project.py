@@ -35,6 +35,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     region: str = DEFAULT_REGION
     partition: str = "aws"
 
+    @classmethod
+    def of(cls, name: str | None, *, account: str, region: str) -> Environment:
+        """The environment of that name (None: the default one), in the account and region of a host."""
+        return cls(name=name or DEFAULT_ENVIRONMENT, account=account, region=region)
+
     def arn(self, service: str, resource: str, *, regional: bool = True) -> str:
         """``arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE``; without `regional` (S3) region and account are empty."""
         if not regional:
