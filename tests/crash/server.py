@@ -1,4 +1,5 @@
-"""`stepwell serve` as it is, with two instruments: a clock that can be set, and a note of what an fsync has made safe.
+"""`stepwell serve` as it is, with three instruments: a clock that can be set, a note of what an fsync has made safe, and a line
+for each EXPRESS execution that does not succeed.
 
     python -m tests.crash.server INSTRUMENTS SERVE-ARGUMENTS...
 
@@ -17,7 +18,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from stepwell.cli import main
-from stepwell.engine import clock, journal
+from stepwell.engine import clock, host, journal
+from stepwell.engine.live import Live
+from stepwell.interpreter.effects import Finish
 
 MX_FRAME = 16
 SALT = 32
@@ -48,6 +51,15 @@ def instrument(folder: Path) -> None:
         synced[:12] = index[SALT : SALT + 8] + index[MX_FRAME : MX_FRAME + 4]
 
     journal.sync_file = sync_file
+    finish = host.Host._finish
+
+    def note_finish(self: host.Host, live: Live, end: Finish) -> None:
+        # EXPRESS executions leave no history: without this line nobody could say what went wrong in one.
+        if live.express and end.status != "SUCCEEDED":
+            print(f"{live.identity.execution_arn} {end.status} {end.error} {end.cause}", file=sys.stderr, flush=True)
+        finish(self, live, end)
+
+    host.Host._finish = note_finish  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -263,8 +263,11 @@ async def test_deleting_an_execution_leaves_nothing_of_it(tmp_path: Path) -> Non
         one.add_history(id, 1, 1, b"[1]")
         one.put_snapshot(id, 1, b"s")
         one.put_map_run(f"arn{id}", id, 0, b"m")
-    one.delete_execution(2)
     await one.committed()
+    one.delete_execution(2)
+    one.start_execution(row(4, "n2"))  # its name is free
+    await one.committed()
+    assert one.find("m", "n2") == row(4, "n2")
     assert [one.execution(id) is not None for id in (1, 2, 3)] == [True, False, True]
     assert [len(one.inputs(id)) for id in (1, 2, 3)] == [1, 0, 1]
     assert [len(one.history(id, 1, 9)) for id in (1, 2, 3)] == [1, 0, 1]

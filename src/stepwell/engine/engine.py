@@ -21,6 +21,7 @@ import orjson
 
 from stepwell.engine.activities import Activities
 from stepwell.engine.arns import Arns
+from stepwell.engine.belongings import Belongings, TopicRecord
 from stepwell.engine.callbacks import Callbacks
 from stepwell.engine.clock import Clock, SystemClock
 from stepwell.engine.dispatch import Dispatch, TaskRunner
@@ -28,6 +29,7 @@ from stepwell.engine.errors import EngineError, JournalError
 from stepwell.engine.eventlog import EventLog
 from stepwell.engine.executions import Executions
 from stepwell.engine.handles import Execution, Machine
+from stepwell.engine.home import settle
 from stepwell.engine.host import Host, Observer
 from stepwell.engine.journal import Durability, Journal
 from stepwell.engine.machines import Machines
@@ -59,6 +61,7 @@ Mode = Literal["run", "accept", "read"]
 class Engine:
     """One journal, one event loop, everything that runs on them."""
 
+    arns: Arns
     machines: Machines
     executions: Executions
     activities: Activities
@@ -79,7 +82,7 @@ class Engine:
         *,
         mode: Mode,
         durability: Durability,
-        arns: Arns,
+        arns: tuple[str | None, str | None, str | None],
         aws_endpoint: str | None,
         clock: Clock,
         runner: TaskRunner | None,
@@ -89,7 +92,7 @@ class Engine:
         mock_file: str | Path | None,
     ) -> None:
         self.directory = directory
-        self.arns = arns
+        self._home = arns
         self.clock = clock
         self.mode = mode
         self._durability: Durability = durability
@@ -112,9 +115,9 @@ class Engine:
         *,
         mode: Mode = "run",
         durability: Durability = "process",
-        account: str = "123456789012",
-        region: str = "us-east-1",
-        partition: str = "aws",
+        account: str | None = None,
+        region: str | None = None,
+        partition: str | None = None,
         aws_endpoint: str | None = None,
         clock: Clock | None = None,
         runner: TaskRunner | None = None,
@@ -129,17 +132,19 @@ class Engine:
             when the directory is opened to run. "read" only looks; it needs no lock, so another process may run the directory.
         durability: "process": what was acknowledged survives `kill -9` and a crash of the program at any moment; a power loss or a
             crash of the kernel may take the last commits, never the consistency. "power": every commit waits for the disk.
+        account, region, partition: of its ARNs. A directory keeps those it was made with (at first 123456789012, us-east-1, aws).
         retention_days: closed executions are deleted so long after their end.
         clock, runner, functions, items: replaced by tests; the defaults are the system's clock and `stepwell.tasks`.
         mock_file: a mock configuration file of Step Functions Local (see `stepwell.engine.mockfile`), for `ARN#TestCase`.
 
-        Raises, on entering, MockFileError, DirectoryInUse, JournalTooNew, JournalCorrupt, JournalBusy, JournalFull or JournalError.
+        Raises, on entering, OtherHome, MockFileError, DirectoryInUse, JournalTooNew, JournalCorrupt, JournalBusy, JournalFull or
+        JournalError.
         """
         return cls(
             None if directory is None else Path(directory),
             mode=mode,
             durability=durability,
-            arns=Arns(partition, region, account),
+            arns=(partition, region, account),
             aws_endpoint=aws_endpoint,
             clock=SystemClock() if clock is None else clock,
             runner=runner,
@@ -154,6 +159,7 @@ class Engine:
     async def __aenter__(self) -> Engine:
         self.journal = Journal(self.directory, durability=self._durability, read_only=self.mode == "read")
         try:
+            self.arns = settle(self.journal, *self._home)
             await self._assemble()
         except BaseException:
             await self.journal.close()
@@ -182,6 +188,8 @@ class Engine:
         mocks = self.executions.mocks = self._read_mocks()
         await self._start_functions()
         self.dispatcher = self._dispatcher = self._make_dispatcher()
+        self._belongings = Belongings(journal, self.functions)
+        self._add_topics()
         runner = self._runner or self.dispatcher
         host.outside = Dispatch(host, clock, runner, self.activities, self.map_runs, mocks)
         await recovery.recover()
@@ -365,7 +373,8 @@ class Engine:
     def _register_inline(self, name: str, handler: Callable[..., Any]) -> None:
         from stepwell.functions.spec import FunctionSpec
 
-        self.functions.register(FunctionSpec(name=name, handler=handler, inline=True, arn=self.arns.function(name)))
+        spec = FunctionSpec(name=name, handler=handler, inline=True, arn=self.arns.function(name))
+        self._belongings.give("", [spec])
 
     async def load_project(self, project: Project, *, schedules: bool = True) -> dict[str, Machine]:
         """Register a project's machines, functions and (unless told not to) schedules; again is harmless.
@@ -374,9 +383,7 @@ class Engine:
         """
         from stepwell.engine.loading import check_file
 
-        for function in project.functions.values():
-            self.functions.register(function)
-        self._load_topics(project)
+        self._take(project)
         loaded: dict[str, Machine] = {}
         for key, declared in project.machines.items():
             check_file(declared.path, declared.definition, declared.type)
@@ -409,21 +416,32 @@ class Engine:
             self.functions.on_call = self.monitoring.function_called
         self.monitoring.add(project)
 
-    def _load_topics(self, project: Project) -> None:
-        """What the project's machines publish to its topics stays here, where its functions' notices go."""
+    def _take(self, project: Project) -> None:
+        """Take a project's functions and topics, which may be waited for."""
+        specs = project.functions.values()
+        topics = {
+            spec["arn"]: TopicRecord(
+                project.name,
+                spec["name"],
+                [url for url in spec.get("subscriptions", ()) if url.startswith(("http://", "https://"))],
+            )
+            for spec in project.resources.get("topics", {}).values()
+        }
+        self._belongings.give_topics(topics)
+        self._add_topics()
+        self._belongings.give(project.name, specs)
+        self._belongings.drop_others(project.name, [spec.key for spec in specs], topics)
+
+    def _add_topics(self) -> None:
+        """What machines publish to the projects' topics stays here, where their functions' notices go."""
         if self._dispatcher is None or self.directory is None:
             return
         from stepwell.toolkit.notices import LocalTopic
 
         self._dispatcher.add_topics(
             {
-                spec["arn"]: LocalTopic(
-                    self.directory,
-                    spec["name"],
-                    webhooks=[url for url in spec.get("subscriptions", ()) if url.startswith(("http://", "https://"))],
-                    logged=False,
-                )
-                for spec in project.resources.get("topics", {}).values()
+                arn: LocalTopic(self.directory, topic.name, webhooks=topic.webhooks, logged=False)
+                for arn, topic in self._belongings.topics.items()
             }
         )
 

@@ -315,7 +315,7 @@ class Journal:
         self._grow()
 
     def delete_execution(self, id: int) -> None:
-        """Forget a closed execution with everything that belongs to it."""
+        """Forget an execution that is closed on disk, with everything that belongs to it; its name is free at once."""
         self._batch.deleted.append(id)
         self._grow()
 
@@ -394,6 +394,14 @@ class Journal:
         many = self._connection.executemany
         execute("BEGIN IMMEDIATE")
         try:
+            # First, because a new execution may have the name of one that is deleted.
+            for id in batch.deleted:
+                low, high = id << KEY_BITS, id << KEY_BITS | KEY_MASK
+                execute("DELETE FROM executions WHERE id = ?", (id,))
+                execute("DELETE FROM inputs WHERE key BETWEEN ? AND ?", (low, high))
+                execute("DELETE FROM history WHERE key BETWEEN ? AND ?", (low, high))
+                execute("DELETE FROM snapshots WHERE id = ?", (id,))
+                execute("DELETE FROM map_runs WHERE execution = ?", (id,))
             if batch.started:
                 many(_INSERT_EXECUTION, [msgspec.structs.astuple(row) for row in batch.started.values()])
             if batch.outcomes:
@@ -418,13 +426,6 @@ class Journal:
                 many("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", kept)
                 gone = [key for key, data in batch.documents.items() if data is None]
                 many("DELETE FROM documents WHERE kind = ? AND key = ?", gone)
-            for id in batch.deleted:
-                low, high = id << KEY_BITS, id << KEY_BITS | KEY_MASK
-                execute("DELETE FROM executions WHERE id = ?", (id,))
-                execute("DELETE FROM inputs WHERE key BETWEEN ? AND ?", (low, high))
-                execute("DELETE FROM history WHERE key BETWEEN ? AND ?", (low, high))
-                execute("DELETE FROM snapshots WHERE id = ?", (id,))
-                execute("DELETE FROM map_runs WHERE execution = ?", (id,))
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:

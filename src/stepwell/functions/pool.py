@@ -8,6 +8,7 @@ its function raising is not used again.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import sys
@@ -38,6 +39,15 @@ _MEMORY_CHECK = 0.1
 _IDLE_CHECK = 1.0
 _FAREWELL = 5.0
 """Seconds a dismissed worker has for its exit handlers."""
+
+
+log = logging.getLogger("stepwell.functions")
+
+
+def _key(function: str) -> str:
+    """What the pool knows a function by, of a name or an ARN."""
+    key = function.split(":", 6)[6] if function.startswith("arn:") and function.count(":") >= 6 else function
+    return key.removesuffix(":$LATEST")
 
 
 class _Lane:
@@ -96,6 +106,7 @@ class FunctionPool:
         self._max_workers = max_workers or max(16, 4 * (os.cpu_count() or 1))
         self._idle_timeout = idle_timeout
         self._lanes: dict[str, _Lane] = {}
+        self._expected: dict[str, asyncio.Event] = {}
         self._processes: set[WorkerProcess] = set()
         """Every process that has not been reaped yet."""
         self._workers: set[WorkerProcess] = set()
@@ -138,10 +149,31 @@ class FunctionPool:
         lane = self._lanes.get(spec.key)
         if lane is None:
             self._lanes[spec.key] = _Lane(spec, arn)
+            self.forget(spec.key)
             return
         lane.spec, lane.arn, lane.inline = spec, arn, None
         self._retire(lane)
         self._serve(lane)
+
+    def expect(self, key: str) -> None:
+        """A function of this host that is not registered yet: `arrival` waits for it."""
+        if key not in self._lanes:
+            self._expected.setdefault(key, asyncio.Event())
+
+    def forget(self, key: str) -> None:
+        """Expect a function no more; who waited for it goes on."""
+        arrived = self._expected.pop(key, None)
+        if arrived is not None:
+            arrived.set()
+
+    async def arrival(self, function: str) -> None:
+        """Wait until a function that is expected (by name, ``name:version`` or ARN) is registered, or forgotten."""
+        arrived = self._expected.get(_key(function))
+        if arrived is not None:
+            log.warning(
+                "a task waits for the function %s, which was given to an earlier run and not to this one", function
+            )
+            await arrived.wait()
 
     def unregister(self, function: str) -> None:
         """Remove a function; calls in progress finish. Raises UnknownFunction."""
@@ -165,8 +197,7 @@ class FunctionPool:
         lane = self._lanes.get(function)
         if lane is not None:
             return lane
-        key = function.split(":", 6)[6] if function.startswith("arn:") and function.count(":") >= 6 else function
-        lane = self._lanes.get(key.removesuffix(":$LATEST"))
+        lane = self._lanes.get(_key(function))
         if lane is None:
             known = ", ".join(sorted(self._lanes)) or "none"
             raise UnknownFunction(f"there is no function {function}; the functions are: {known}")

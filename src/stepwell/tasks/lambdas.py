@@ -122,7 +122,7 @@ class Lambdas:
         return answer
 
     async def _invoke(self, task: TaskRequest, function: str, event: bytes, arguments: dict[str, Any]) -> Outcome:
-        pool = self._pool(task, function)
+        pool = await self._pool(task, function)
         if pool is not None:
             return await self._invoke_here(pool, task, function, event, arguments)
         if self.aws is not None:
@@ -133,7 +133,7 @@ class Lambdas:
             _ERRORS,
         )
 
-    def _pool(self, task: TaskRequest, function: str) -> FunctionPool | None:
+    async def _pool(self, task: TaskRequest, function: str) -> FunctionPool | None:
         """The pool that has the function: of the account its ARN or the task's role names, else of the execution's own.
 
         Roles are not checked here: a name that is unknown in the role's account may also be the host's own function.
@@ -144,6 +144,7 @@ class Lambdas:
         for candidate in (account, "") if role else (account,):
             pool = self.pool if candidate == task.account or self.others is None else self.others(candidate)
             if pool is not None:
+                await pool.arrival(function)
                 try:
                     pool.resolve(function)
                     return pool
