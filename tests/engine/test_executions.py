@@ -18,6 +18,7 @@ from stepwell.engine.errors import (
     StateMachineDoesNotExist,
     ValidationException,
 )
+from stepwell.tasks.requests import TaskError
 
 from .conftest import Runner, machine, task, types
 
@@ -68,6 +69,15 @@ async def test_events_come_as_they_happen(engine: Engine, runner: Runner) -> Non
             gate.set()
     assert seen == types(execution.history())
     assert seen[-1] == "ExecutionSucceeded"
+
+
+async def test_events_are_complete_when_something_just_happened(engine: Engine, runner: Runner) -> None:
+    """Also one that was decided before anybody watched, and is on disk only after the stored history was read."""
+    runner.answers["f"] = TaskError("Busy", None)
+    flaky = await engine.load(machine(A=task("f", Retry=[{"ErrorEquals": ["Busy"], "MaxAttempts": 2}])))
+    execution = await flaky.start({})
+    seen = [event["id"] async for event in execution.events()]
+    assert seen == [event["id"] for event in execution.history()]
 
 
 async def test_events_of_an_ended_execution_end(engine: Engine) -> None:

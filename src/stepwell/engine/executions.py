@@ -492,6 +492,8 @@ class Executions:
         self._host.observers.append(observe)
         self._host.on_end.append(ended)
         try:
+            # What was decided before this observer was there is told to nobody: it must be on disk to be read.
+            await self._journal.committed()
             running = self.status(execution_arn) == "RUNNING"
             last = after
             for event in self._stored(execution_arn, after):
