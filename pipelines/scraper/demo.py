@@ -276,7 +276,8 @@ def _page(itineraries: list[dict[str, Any]], media: dict[int, dict[str, Any]]) -
 
     def picture(id: int, kind: str = "") -> str:
         found = media[id]
-        return f"<img class='{kind}' loading='lazy' src='store/{html.escape(found['originalS3Key'])}' alt='{html.escape(found['alt'] or '', True)}'>"
+        source, alt = html.escape(found["originalS3Key"]), html.escape(found["alt"] or "", True)
+        return f"<img class='{kind}' loading='lazy' src='store/{source}' alt='{alt}'>"
 
     for itinerary in itineraries:
         price, nights = itinerary["investmentLevel"]["fromPrice"], itinerary["overview"]["nights"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 
@@ -68,6 +69,7 @@ def test_02_one_at_a_time(world):
     assert len(world.payload.documents("itinerary-jobs", itineraryId="once")) == 1
     assert world.wait(job["id"]).job["status"] == "completed"
     # Ten at the same moment: one job.
+    world.portal.fail("GET", r"/client/portal/", status=None, delay=4.0)
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(10) as pool:
@@ -310,10 +312,13 @@ def test_25_films_never_stop_an_import(world):
 
 def test_26_two_failures_then_success(world):
     # The third request of the chunk for the job's rows fails for good, twice: three requests of the client each.
+    def phase(id):
+        return world.payload.documents("itinerary-jobs", itineraryId=id)[-1]["currentPhase"]
+
     world.portal.add(journey("twice", 3))
     world.payload.fail(
         "GET", r"^/api/image-statuses$", times=6,
-        when=lambda request: world.payload.documents("itinerary-jobs", itineraryId="twice")[-1]["currentPhase"] == "Phase 2: Processing Images",
+        when=lambda request: phase("twice") == "Phase 2: Processing Images",
     )  # fmt: skip
     run = world.run(url_of("twice"))
     assert [error for _, error in run.failures()] == ["CmsError", "CmsError"]
@@ -324,8 +329,8 @@ def test_26_two_failures_then_success(world):
 
 
 def test_27_timeout_of_labels(world_of):
-    with world_of(clock=SystemClock(), states={"LabelBatch": {"TimeoutSeconds": 2}}) as world:
-        world.model.latency = 20.0
+    with world_of(clock=SystemClock(), states={"LabelBatch": {"TimeoutSeconds": 7}}) as world:
+        world.model.latency = 60.0
         world.portal.add(journey("slow", 2))
         run = world.run(url_of("slow"))
         assert run.failures() == [("LambdaFunctionTimedOut", "States.Timeout")], "not retried"
@@ -534,9 +539,8 @@ def test_film_of_another_itinerary_is_not_taken(world):
 
 
 def test_of_a_large_film_the_cms_keeps_the_beginning(world, tmp_path, monkeypatch):
-    import io
-
     import av
+
     from scraper import films
 
     film = tmp_path / "film.mp4"

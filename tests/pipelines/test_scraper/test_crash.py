@@ -120,7 +120,10 @@ def artefacts(outside: Outside, job: int) -> dict:
         "film": [media["videoContext"] for media in cms.documents("media", id=itinerary["heroVideo"])],
         "segments": [[key_of[id] for id in block.get("images", [])] for block in blocks],
         "knowledge": [
-            sorted((found["slug"], found.get("observationCount") or found["accumulatedData"]["observationCount"]) for found in cms.documents(name))
+            sorted(
+                (found["slug"], found.get("observationCount") or found["accumulatedData"]["observationCount"])
+                for found in cms.documents(name)
+            )
             for name in ("activities", "transfer-routes", "airports", "service-items", "properties")
         ],
         "objects": len([key for key in outside.world.objects() if "originals" in key]),

@@ -81,7 +81,9 @@ def test_image_keys_in_order_without_branding():
     content = {
         "agency": {"images": ["no.png"]},
         "headerImage": "head.jpg",
-        "itineraries": [{"images": ["a.jpg", {"s3Key": "b.jpg", "more": {"images": ["c.jpg"]}}], "x": {"s3Key": "a.jpg"}, "agency": {"s3Key": "no"}}],
+        "itineraries": [
+            {"images": ["a.jpg", {"s3Key": "b.jpg", "more": {"images": ["c.jpg"]}}], "x": {"s3Key": "a.jpg"}, "agency": {"s3Key": "no"}}
+        ],
     }  # fmt: skip
     assert image_keys(content) == ["head.jpg", "a.jpg", "b.jpg", "c.jpg"]
 
