@@ -31,17 +31,17 @@ def check_quota(event: Event, context: Any) -> Event:
 def fetch(event: Event, context: Any) -> Event:
     """Event: `{job_id, correlation_id}`."""
     from mangavideo.fetching import Fetcher
-    from mangavideo.mangadex import MangaDex
+    from mangavideo.mangadex import API, MangaDex
 
     with _logged(event, context, "fetch"):
-        environment = Environment(BUCKET, JOBS, TITLES, "MANGADEX_BASE_URL")
+        environment = Environment(BUCKET, JOBS, TITLES)
         job_id = _required(event, "job_id")
         jobs = Jobs(environment.jobs)
         return Fetcher(
             environment.assets,
             jobs,
             Titles(environment.titles, jobs),
-            MangaDex(environment.text("MANGADEX_BASE_URL")),
+            MangaDex(environment.text("MANGADEX_BASE_URL", API)),
             max_chapters=environment.number("MAX_CHAPTERS", 10),
             remaining=_remaining(context),
         ).fetch(job_id, event["correlation_id"])
@@ -49,14 +49,14 @@ def fetch(event: Event, context: Any) -> Event:
 
 def generate_script(event: Event, context: Any) -> Event:
     """Event: `{job_id, manga_id, manga_title, panel_manifest_s3_key, continuation_token, correlation_id}`."""
-    from mangavideo.llm import Narrator, api_key
+    from mangavideo.llm import API, Narrator, api_key
     from mangavideo.scripts import ScriptWriter
 
     with _logged(event, context, "script"):
-        environment = Environment(BUCKET, JOBS, SETTINGS, "DEEPINFRA_SECRET_NAME", "DEEPINFRA_BASE_URL", "LLM_MODEL")
+        environment = Environment(BUCKET, JOBS, SETTINGS, "DEEPINFRA_SECRET_NAME", "LLM_MODEL")
         job_id = _required(event, "job_id")
         key = api_key(toolkit.secret(environment.text("DEEPINFRA_SECRET_NAME")))
-        narrator = Narrator(environment.text("DEEPINFRA_BASE_URL"), key, environment.text("LLM_MODEL"))
+        narrator = Narrator(environment.text("DEEPINFRA_BASE_URL", API), key, environment.text("LLM_MODEL"))
         settings = PipelineSettings.load(environment.settings)
         writer = ScriptWriter(environment.assets, Jobs(environment.jobs), narrator, settings, _remaining(context))
         return writer.write(job_id, event.get("continuation_token"))

@@ -13,6 +13,7 @@ from stepwell import toolkit
 from stepwell.toolkit import http
 from stepwell.toolkit.secrets import SecretHandle
 
+API = "https://api.deepinfra.com/v1/openai"
 MAX_TOKENS = 4096
 TEMPERATURE = 0.7
 TIMEOUT = 120.0

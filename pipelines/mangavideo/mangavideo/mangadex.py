@@ -11,6 +11,7 @@ from mangavideo import times
 from mangavideo.errors import CatalogueError
 from stepwell.toolkit import http
 
+API = "https://api.mangadex.org"
 USER_AGENT = "manga-video-pipeline/1.0 (stepwell)"
 LANGUAGES = ("vi", "en")
 CANDIDATES = 15

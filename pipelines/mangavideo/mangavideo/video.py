@@ -103,6 +103,9 @@ class Ffmpeg:
                 process.wait()
                 raise
             if process.returncode != 0:
+                # An interruption reaches ffmpeg as well, perhaps before it is known here: then it is no failure.
+                time.sleep(2 * POLL)
+                self.check()
                 said.seek(0)
                 raise RenderError(f"ffmpeg: {said.read().decode(errors='replace').strip()[-1000:]}")
 

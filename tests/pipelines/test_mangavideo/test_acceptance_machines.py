@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mangavideo import work
@@ -56,6 +57,7 @@ def test_18_silence(make):
     world = make([manga(1, "First Light", 1, 3)], voice=lambda text, voice: tone(440, 9.0))
     assert work.HEARTBEAT_SECONDS <= 60
     execution = world.start()
+    ending = ThreadPoolExecutor(1).submit(world.ended, execution)
     first = until(lambda: world.machines("renderer"))[0]
     log = world.data / "machines" / "renderer" / first[0] / "output.log"
     until(lambda: "worker started" in log.read_text())
@@ -66,12 +68,12 @@ def test_18_silence(make):
         until(lambda: "stopping" in json.loads((log.parent / "status.json").read_text()))
     finally:
         os.kill(first[1]["program"], signal.SIGCONT)
-    run = world.ended(execution)
+    run = ending.result(60)
     assert run.last == "Done"
-    assert run.failures() == [("States.HeartbeatTimeout", 60.0)]
+    assert run.failures() == [("States.Timeout", 60.0)], "as a missed heartbeat is recorded"
     entered = next(e for e in run.history if e.get("stateEnteredEventDetails", {}).get("name") == "WaitForRender")
     timed_out = next(e for e in run.history if e["type"] == "TaskTimedOut")
-    assert timed_out["timestamp"] - entered["timestamp"] >= 300
+    assert 300 <= timed_out["timestamp"] - entered["timestamp"] < 400, "its heartbeat, not the state's four hours"
     tokens = [payload["task_token"] for payload in run.payloads("start-renderer")]
     assert len(set(tokens)) == 2 and second[0] != first[0]
     assert [payload["attempt"] for payload in run.payloads("start-renderer")] == [0, 1]
@@ -100,6 +102,8 @@ def test_19_interruption(make):
     world.ports.worker("renderer").wait(machine)
     run = world.ended(execution)
     assert run.failures() == [("SpotInterruption", 60.0)]
+    for name, _ in world.machines("renderer"):
+        world.ports.worker("renderer").wait(name)
     (interrupted, first), (_, second) = world.machines("renderer")
     assert (first["exit_code"], second["exit_code"]) == (143, 0)
 

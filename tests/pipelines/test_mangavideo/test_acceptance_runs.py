@@ -43,6 +43,8 @@ def test_every_machine_is_gone(day):
     """Statement 21, success: and each had a token of its own."""
     world, _ = day
     for role in ("renderer", "uploader"):
+        for machine, _ in world.machines(role):
+            world.ports.worker(role).wait(machine)
         states = world.machines(role)
         assert [state["exit_code"] for _, state in states] == [0, 0]
         assert not world.ports.worker(role).find()
@@ -50,7 +52,8 @@ def test_every_machine_is_gone(day):
 
 def test_36_logs(day):
     world, run = day
-    lines = [record.fields for record in world.logs() if record.fields] + world.worker_lines()
+    lines = [{**record.fields, "correlation_id": record.correlation_id} for record in world.logs() if record.fields]
+    lines += world.worker_lines()
     assert len(lines) > 15
     assert {line["correlation_id"] for line in lines} == {run.name}
     kept = world.ports.secret("manga-pipeline/youtube-oauth").read().json()

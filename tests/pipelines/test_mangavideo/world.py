@@ -25,6 +25,7 @@ import msgspec
 from mangaworld import Catalogue, Manga, Model, ReadAloud, VideoHost, manga, silence
 
 import stepwell
+from stepwell.api.app import OBJECTS
 from stepwell.api.server import serve
 from stepwell.engine.clock import VirtualClock
 from stepwell.functions.context import Context
@@ -196,6 +197,7 @@ class World:
 
         def told(server: Any) -> None:
             os.environ["STEPWELL_API_URL"] = server.url
+            os.environ["STEPWELL_OBJECTS_URL"] = server.url + OBJECTS
             os.environ["STATE_MACHINE_ARN"] = self.machine.arn
             ready.set()
 

@@ -1,0 +1,1 @@
+"""The dashboard: what people see and may do, as an HTTP API (section 12)."""
