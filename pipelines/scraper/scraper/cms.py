@@ -7,6 +7,7 @@ bodies over 4.5 MB are refused.
 
 from __future__ import annotations
 
+import builtins
 import json
 import logging
 import time
@@ -83,9 +84,9 @@ class Cms:
 
     def list(
         self, collection: str, *conditions: Condition, sort: str = "id", draft: bool = False, limit: int | None = None
-    ) -> list[Json]:
+    ) -> builtins.list[Json]:
         """The documents for which all conditions hold: all of them, or the first `limit`. Relations are ids."""
-        found: list[Json] = []
+        found: builtins.list[Json] = []
         page = 1
         while True:
             size = PAGE if limit is None else min(PAGE, limit - len(found))
@@ -100,7 +101,7 @@ class Cms:
 
     def list_in(
         self, collection: str, field: str, values: Iterable[Any], *conditions: Condition, draft: bool = False
-    ) -> list[Json]:
+    ) -> builtins.list[Json]:
         """As `list`, for documents whose `field` is one of `values`."""
         wanted = list(dict.fromkeys(values))
         return [
@@ -139,7 +140,9 @@ class Cms:
         parameters = {"depth": "0", **({"draft": "true"} if draft else {})}
         return _document(self._json("PATCH", f"/api/{collection}/{id}", params=parameters, json=dict(data)))
 
-    def update_where(self, collection: str, conditions: Sequence[Condition], data: Mapping[str, Any]) -> list[Json]:
+    def update_where(
+        self, collection: str, conditions: Sequence[Condition], data: Mapping[str, Any]
+    ) -> builtins.list[Json]:
         """Change fields of all documents for which the conditions hold; those documents."""
         parameters = [*query(conditions), ("depth", "0"), ("limit", "0")]
         answer = self._json("PATCH", f"/api/{collection}", params=parameters, json=dict(data))

@@ -13,7 +13,7 @@ from scraper.cms import Cms, id_of
 from scraper.errors import ConfigurationError, PortalUrlError
 from scraper.executions import ExecutionError, Executions
 from scraper.images import web_copy
-from scraper.jobs import ACTIVE, NO_ERROR, counters, moment_of, notify, now, photos_of, statuses
+from scraper.jobs import ACTIVE, NO_ERROR, counters, moment_of, notify, now, photos_of, release, statuses
 from scraper.orchestrating import FRESH
 from scraper.portal import PortalUrl
 from scraper.settings import Settings
@@ -271,7 +271,7 @@ class Service:
             except ExecutionError as error:  # its next step finds out by itself
                 log.warning("execution not stopped", event_type="stop_failed", problem=str(error))
         # What was under way when it was stopped waits for the next import.
-        reconciling.release(self._cms, job["id"])
+        release(self._cms, job["id"])
         notify(self._cms, "warning", f"Import cancelled: {_public(job)}", job=job)
         return {"message": "The import was cancelled"}
 
