@@ -70,6 +70,8 @@ class Served:
             str(PROJECT),
             "--env",
             "quick",
+            "--account",
+            "123456789012",
             "--data",
             str(self.data),
             "--port",
@@ -132,7 +134,7 @@ def killed(tmp_path, kills, seed):
     with Served(tmp_path / "calm" / "data") as calm:
         calm.data.parent.mkdir(exist_ok=True)
         calm.start()
-        assert calm.ended(120)
+        assert calm.ended(60)
         expected = calm.result()
     assert len(expected[3]) == 1 and expected[0][0]["status"] == "completed"
     chance = random.Random(seed)
@@ -146,7 +148,7 @@ def killed(tmp_path, kills, seed):
             done += 1
         else:
             served.start()
-            assert served.ended(120)
+            assert served.ended(60)
         assert served.result() == expected
         return done
 
