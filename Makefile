@@ -44,7 +44,7 @@ emulators: .venv-emulators/.ready ## install ministack and moto, for comparisons
 	@.venv-emulators/bin/pip install --quiet --disable-pip-version-check 'ministack==1.5.33' 'moto[server]==5.2.5'
 	@touch $@
 
-conformance: setup emulators ## compare with AWS's recordings (../shared), other services by ministack
+conformance: setup emulators ## compare with AWS's recordings (../shared); ARGS=--pure, ARGS=--moto
 	$(BIN)/python -m tests.conformance.run $(ARGS)
 
 clients: .venv-clients/.ready ## install the AWS CLI and the JavaScript SDK, which the API's tests also drive

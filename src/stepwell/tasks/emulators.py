@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 __all__ = ["account_at", "is_emulator"]
 
-SECONDS = 1.0
+SECONDS = 5.0
+"""moto loads a service when it is first asked."""
 
 
 def is_emulator(endpoint: str | None) -> bool:
@@ -21,7 +22,7 @@ def is_emulator(endpoint: str | None) -> bool:
 
 
 def account_at(endpoint: str, region: str = "us-east-1") -> str | None:
-    """The account that an emulator takes this process's access key for; None when it does not say so within a second.
+    """The account that an emulator takes this process's access key for; None when it does not say so in time.
 
     The ARNs of an emulator's queues and tables have its account: a Step Functions service beside it must have the same.
     """
