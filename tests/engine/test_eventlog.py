@@ -8,11 +8,12 @@ from typing import Any
 
 import orjson
 import pytest
-from .conftest import ROLE, Runner, machine, task
 
 from stepwell.engine import Engine
 from stepwell.engine.eventlog import PAYLOAD_LIMIT, EventLog, entry_of, is_logged
 from stepwell.tasks.requests import TaskError
+
+from .conftest import ROLE, Runner, machine, task
 
 GROUP = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/vendedlogs/states/test:*"
 
