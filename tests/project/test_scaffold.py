@@ -35,7 +35,7 @@ def test_its_tests_pass(tmp_path: Path):
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "5 passed" in result.stdout
+    assert "6 passed" in result.stdout
 
 
 def test_nothing_is_overwritten(tmp_path: Path):
