@@ -2,7 +2,8 @@
 
     python -m benchmarks.mangavideo [--rounds 3]
 
-The worker's part begins with the job's objects and ends with the video in the bucket: it downloads, composes frames, runs ffmpeg, verifies and uploads.
+The worker's part begins with the job's objects and ends with the video in the bucket: it downloads, composes frames,
+runs ffmpeg, verifies and uploads.
 By hand, the commands the worker ran are run again on the files it left, by a shell script.
 """
 

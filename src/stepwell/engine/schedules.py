@@ -87,7 +87,9 @@ class Schedules:
             timezone=schedule.timezone,
             input=input,
             catch_up=catch_up,
-            max_age=None if max_age is None else int(max_age),  # what a project declares is a kind of int that msgpack refuses
+            max_age=None
+            if max_age is None
+            else int(max_age),  # what a project declares is a kind of int that msgpack refuses
             since=old.since if same and old is not None else self._now(),
             last=old.last if same and old is not None else None,
         )

@@ -1,11 +1,13 @@
 """Statements 6 to 11: which title is chosen, which chapters, which pages."""
 
+import itertools
 import threading
 from datetime import timedelta
 
-from mangavideo import times
 from mangavideo.mangadex import MangaDex, chosen
 from mangaworld import Answer, Chapter, Manga, Page, draw, manga
+
+from mangavideo import times
 
 PAGE = draw("any", "1", 0, (300, 400))
 
@@ -169,7 +171,7 @@ def test_the_catalogues_limits_are_kept(make):
     assert feeds[1].at - feeds[0].at >= 0.3
     assert all("manga-video-pipeline" in request.headers["user-agent"] for request in world.catalogue.requests)
     images = [request.at for request in world.catalogue.asked("/data/")]
-    assert all(later - earlier >= 0.5 * 0.2 - 0.005 for earlier, later in zip(images, images[1:]))
+    assert all(later - earlier >= 0.5 * 0.2 - 0.005 for earlier, later in itertools.pairwise(images))
 
 
 def test_time_runs_out(make):

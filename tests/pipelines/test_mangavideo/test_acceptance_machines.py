@@ -9,9 +9,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from mangavideo import work
 from mangavideo.scenes import on_grid
 from mangaworld import Answer, Simulator, manga, tone
+
+from mangavideo import work
 
 from .world import decoded
 
@@ -193,5 +194,5 @@ def test_launcher_refuses_what_cannot_work(make):
     with pytest.raises(JobNotFound):
         world.call("start-renderer", job_id="absent", **event)
     world.call("fetcher", job_id="j")
-    with pytest.raises(ConfigError, match="lacks jobs/j/audio_manifest.json"):
+    with pytest.raises(ConfigError, match=r"lacks jobs/j/audio_manifest\.json"):
         world.call("start-renderer", job_id="j", **event)

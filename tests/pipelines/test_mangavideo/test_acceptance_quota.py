@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from mangavideo import counters, settings, times
 from mangaworld import Answer, manga
+
+from mangavideo import counters, settings, times
 
 
 def test_02_quota_reached(world):
@@ -108,6 +109,6 @@ def test_every_missing_variable_is_named(world, monkeypatch):
 
 def test_settings_are_checked():
     with pytest.raises(
-        ValueError, match="daily_quota must be 1 to 10; voice_id must be one of .*; unknown settings: x"
+        ValueError, match=r"daily_quota must be 1 to 10; voice_id must be one of .*; unknown settings: x"
     ):
         settings.PipelineSettings.checked({"daily_quota": 11, "voice_id": "en", "x": 1})

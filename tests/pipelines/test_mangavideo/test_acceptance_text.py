@@ -1,10 +1,13 @@
 """Statements 12 to 17: the script and its speech."""
 
+import itertools
+
 import pytest
-from mangavideo import mp3, spoken, tokens
 from mangavideo.errors import ConfigError, LLMAuthError, LLMError, TTSError
 from mangavideo.llm import whole_sentences
 from mangaworld import Answer, completion, manga, silence, tone
+
+from mangavideo import mp3, spoken, tokens
 
 CHAT = "/chat/completions"
 
@@ -66,7 +69,7 @@ def test_14_panel_ranges(make):
     segments = world.document("jobs/j/script.json")["segments"]
     assert segments[0]["panel_start"] == 0
     assert segments[-1]["panel_end"] == total - 1 == 11
-    assert all(a["panel_end"] + 1 == b["panel_start"] for a, b in zip(segments, segments[1:]))
+    assert all(a["panel_end"] + 1 == b["panel_start"] for a, b in itertools.pairwise(segments))
     assert world.job("j")["progress_pct"] == 40
 
 

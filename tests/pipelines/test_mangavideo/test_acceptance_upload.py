@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from mangavideo import metadata, times
 from mangavideo.errors import ConfigError, UploadError, YouTubeQuotaError
 from mangavideo.settings import Environment
 from mangavideo.uploading import Upload
 from mangaworld import Answer, manga, quota_exceeded
+
+from mangavideo import metadata, times
 
 SIZE = 25_000_000
 PIECE = 10_485_760

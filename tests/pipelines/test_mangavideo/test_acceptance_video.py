@@ -5,11 +5,12 @@ from itertools import pairwise
 
 import numpy
 import pytest
-from mangavideo import mp3, scenes, video
 from mangavideo.errors import RenderError
 from mangavideo.scenes import build, on_grid, total_seconds
 from mangaworld import Chapter, Manga, Page, draw, paper, tone
 from PIL import Image
+
+from mangavideo import mp3, scenes, video
 
 from .world import decoded
 
@@ -89,7 +90,7 @@ def shown(tmp_path_factory):
 
 
 def test_24_what_is_in_the_video(shown, tmp_path):
-    world, run, job, manifest, data = shown
+    _world, _run, _job, manifest, data = shown
     path = tmp_path / "v.mp4"
     path.write_bytes(data)
     found = video.probe(path)

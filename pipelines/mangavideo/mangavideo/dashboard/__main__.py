@@ -1,4 +1,7 @@
-"""`python -m mangavideo.dashboard`: serve the dashboard's API on a port. Beyond this machine it belongs behind a proxy that speaks HTTPS."""
+"""`python -m mangavideo.dashboard`: serve the dashboard's API on a port.
+
+Beyond this machine it belongs behind a proxy that speaks HTTPS.
+"""
 
 from __future__ import annotations
 
