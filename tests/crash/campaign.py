@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .generation import PREFIX, Suite
+from .generation import ACCOUNT, PREFIX, Suite
 from .server import map_file
 from .traffic import Traffic, client
 from .verification import Calls, Observer, Violation, require, verify
@@ -96,6 +96,7 @@ class Campaign:
     def start(self) -> None:
         command = [sys.executable, "-m", "tests.crash.server", str(self.instruments), str(self.folder / "project")]
         command += ["--data", str(self.data), "--port", str(self.port), "--durability", self.durability]
+        command += ["--account", ACCOUNT]
         with self.log.open("ab") as log:
             self.server = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=ROOT, start_new_session=True, env={**os.environ, "TZ": "UTC"}
@@ -308,6 +309,9 @@ class Campaign:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody is given by the system while the server is down: below the range it gives from."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -17,7 +17,7 @@ from stepwell.engine.errors import DirectoryInUse, JournalBusy, JournalCorrupt, 
 from stepwell.engine.journal import Journal
 from stepwell.engine.rows import ExecutionRow, Outcome
 
-from .conftest import machine
+from .conftest import machine, task
 
 HELLO = machine(Hello={"Type": "Pass", "Result": {"hello": "world"}, "End": True})
 
@@ -274,3 +274,44 @@ async def test_deleting_an_execution_leaves_nothing_of_it(tmp_path: Path) -> Non
     assert [one.snapshot(id) is None for id in (1, 2, 3)] == [False, True, False]
     assert [one.map_run(f"arn{id}") is None for id in (1, 2, 3)] == [False, True, False]
     await one.close()
+
+
+async def test_a_full_disk_fails_no_nested_execution(tmp_path: Path) -> None:
+    """The start of the child, its acceptance and its end: each waits until the disk has room."""
+    go = asyncio.Event()
+
+    async def held(event: object, _context: object) -> object:
+        await go.wait()
+        return event
+
+    nested = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::states:startExecution.sync:2",
+        "Parameters": {
+            "StateMachineArn": "arn:aws:states:us-east-1:123456789012:stateMachine:child",
+            "Input": {"n": 1},
+        },
+        "OutputPath": "$.Output",
+        "End": True,
+    }
+    async with Engine.open(tmp_path) as engine:
+        await engine.load(HELLO, name="child")
+        definition = machine(A=task("held", Next="N"), N=nested)
+        parent = await engine.load(definition, name="parent", functions={"held": held})
+        execution = await parent.start({}, name="p")
+        connection = engine.journal._connection
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(JournalFull):
+            while True:
+                await parent.start("x" * 20_000)
+        go.set()
+        for _ in range(3):
+            await asyncio.sleep(0.2)
+            assert engine.executions.status(execution.arn) == "RUNNING"
+        connection.execute("PRAGMA max_page_count = 1000000")
+        assert await asyncio.wait_for(_outcome(engine, execution.arn), 10) == {"hello": "world"}
+
+
+async def _outcome(engine: Engine, arn: str) -> object:
+    return await engine.execution(arn)

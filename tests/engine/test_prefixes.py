@@ -1,127 +1,116 @@
-"""Any prefix of the journal is a state to go on from."""
+"""Any prefix of the journal recovers to a valid state: cut after each commit, everything in it ends as its definition says."""
 
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import suppress
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 
 from stepwell.engine import Engine, VirtualClock
-from stepwell.engine.errors import TaskTimedOut
-from stepwell.engine.journal import KEY_BITS
 from stepwell.tasks.requests import TaskError
 
-from .conftest import TOKEN_TASK, Runner, machine, task
+from .conftest import Runner, machine, task
 
 DEFINITION = machine(
-    First=task("first", Next="Both"),
-    Both={
+    P={
         "Type": "Parallel",
         "Branches": [
+            machine(W={"Type": "Wait", "Seconds": 5, "Next": "E"}, E=task("double")),
+            machine(F=task("flaky", Retry=[{"ErrorEquals": ["Flaky"], "MaxAttempts": 3}])),
             machine(
-                Nap={"Type": "Wait", "Seconds": 7, "Next": "Each"},
-                Each={
+                M={
                     "Type": "Map",
                     "ItemsPath": "$.items",
                     "MaxConcurrency": 2,
-                    "ItemProcessor": machine(Square=task("square")),
+                    "ItemProcessor": machine(T=task("double")),
                     "End": True,
-                },
-            ),
-            machine(Ask=TOKEN_TASK),
-            machine(
-                Flaky=task("flaky", Retry=[{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 3, "MaxAttempts": 9}])
+                }
             ),
         ],
-        "Next": "Last",
+        "Next": "D",
     },
-    Last={"Type": "Pass", "End": True},
+    D={
+        "Type": "Map",
+        "ItemsPath": "$[2]",
+        "ItemProcessor": {
+            "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+            **machine(U=task("double")),
+        },
+        "End": True,
+    },
 )
-OUTPUT = [[1, 4, 9, 16], "yes", "at last"]
+INPUT = {"n": 1, "items": [1, 2, 3]}
+OUTPUT = [4, 8, 12]
+PAGE = 4096
 
 
-class Answering(Runner):
-    """Answers everything, the tokens too."""
+def answering() -> Runner:
+    runner = Runner()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.failures = 0
-        self.answers |= {
-            "first": {"items": [1, 2, 3, 4]},
-            "square": lambda n: n * n,
-            "flaky": self.flaky,
+    def flaky(event: Any) -> Any:
+        if runner.counts["flaky"] % 2:
+            return TaskError("Flaky", "once more")
+        return event["n"]
+
+    def double(event: Any) -> Any:
+        return 2 * event if isinstance(event, int) else event
+
+    runner.answers = {"double": double, "flaky": flaky}
+    return runner
+
+
+def commits(log: bytes) -> Iterator[int]:
+    """Where each transaction of a write-ahead log ends. https://sqlite.org/fileformat2.html#the_write_ahead_log"""
+    for end in range(32 + 24 + PAGE, len(log) + 1, 24 + PAGE):
+        if struct.unpack(">I", log[end - PAGE - 20 : end - PAGE - 16])[0]:
+            yield end
+
+
+async def test_every_commit_is_a_place_to_go_on_from(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    async with Engine.open(whole, clock=VirtualClock(), runner=answering()) as engine:
+        loaded = await engine.load(DEFINITION)
+        for number in range(3):
+            assert await loaded.run(INPUT, name=f"e{number}") == OUTPUT
+        last = engine.clock.now()
+        before = tmp_path / "before"
+        before.mkdir()
+        for name in ("journal.db", "journal.db-wal"):
+            shutil.copy(whole / name, before / name)
+        histories = {
+            item.execution_arn: engine.execution(item.execution_arn).history()
+            for item in engine.executions.list().items
         }
-
-    def flaky(self, _: Any) -> Any:
-        self.failures += 1
-        return TaskError("Flaky", None) if self.failures < 3 else "at last"
-
-
-async def finish(directory: Path, start: int, name: str = "e") -> tuple[Any, list[dict[str, Any]]]:
-    """Open the directory and see the execution end, answering whatever it still asks."""
-    runner = Answering()
-    async with Engine.open(directory, runner=runner, clock=VirtualClock(start)) as engine:
-        arn = engine.machine("machine").arn.replace(":stateMachine:", ":execution:") + f":{name}"
-        execution = engine.execution(arn)
-        token = ""
-        async for event in execution.events():
-            if event["type"] == "TaskScheduled":
-                token = orjson.loads(event["taskScheduledEventDetails"]["parameters"])["MessageBody"]["token"]
-            if event["type"] == "TaskSubmitted":
-                with suppress(TaskTimedOut):  # it was answered before the cut
-                    await engine.callbacks.succeed(token, '"yes"')
-        return await execution, execution.history()
+    log = (before / "journal.db-wal").read_bytes()
+    ends = list(commits(log))
+    assert len(ends) > 20
+    for end in ends:
+        cut = tmp_path / f"cut{end}"
+        shutil.copytree(before, cut)
+        (cut / "journal.db-wal").write_bytes(log[:end])
+        await goes_on(cut, last, histories)
 
 
-@pytest.fixture
-async def whole(tmp_path: Path) -> Path:
-    directory = tmp_path / "whole"
-    clock = VirtualClock()
-    async with Engine.open(directory, runner=Answering(), clock=clock) as engine:
-        await (await engine.load(DEFINITION)).start({}, name="e")
-    output, _ = await finish(directory, clock.now())
-    assert output == OUTPUT
-    return directory
-
-
-async def test_every_prefix_goes_on_to_the_same_result(whole: Path, tmp_path: Path) -> None:
-    connection = sqlite3.connect(whole / "journal.db")
-    inputs = [key for (key,) in connection.execute("SELECT key FROM inputs ORDER BY key")]
-    (id,) = connection.execute("SELECT id FROM executions").fetchone()
-    connection.close()
-    assert len(inputs) > 12
-    for count in range(len(inputs)):
-        cut = tmp_path / f"cut{count}"
-        shutil.copytree(whole, cut)
-        connection = sqlite3.connect(cut / "journal.db")
-        connection.execute("DELETE FROM inputs WHERE key > ?", (id << KEY_BITS | count,))
-        connection.execute("UPDATE executions SET status = 'RUNNING', stop = NULL, output = NULL")
-        connection.execute("INSERT INTO open_executions VALUES (?, 1, NULL)", (id,))
-        kept = await history_after(whole, count)
-        connection.execute("DELETE FROM history WHERE last > ?", (kept,))
-        connection.commit()
-        connection.close()
-        output, history = await finish(cut, VirtualClock().now())
-        assert output == OUTPUT, f"after {count} of {len(inputs)} inputs"
-        assert [event["id"] for event in history] == list(range(1, len(history) + 1))
-
-
-async def history_after(directory: Path, count: int) -> int:
-    """The id of the last history event after so many inputs."""
-    from stepwell.engine.launching import identity_of
-    from stepwell.interpreter import events, start
-
+async def goes_on(directory: Path, now: int, histories: dict[str, list[dict[str, Any]]]) -> None:
     async with Engine.open(directory, mode="read") as engine:
-        row = engine.journal.execution(1)
-        assert row is not None
-        machine = engine.registry.compiled(row.revision)
-        identity = identity_of(row, engine.registry)
-        execution, _ = start(machine, row.input, identity, at=row.start, seed=row.seed)
-        for _, data in engine.journal.inputs(1)[:count]:
-            execution.handle(events.decode(data))
-        return execution.event_count
+        kept = {
+            item.execution_arn: engine.execution(item.execution_arn).history()
+            for item in engine.executions.list().items
+        }
+    for arn, history in kept.items():
+        whole = histories.get(arn, history)
+        assert orjson.dumps(history) == orjson.dumps(whole[: len(history)])
+    async with Engine.open(directory, clock=VirtualClock(now), runner=answering()) as engine:
+        for arn, history in kept.items():
+            is_top = ":execution:machine:" in arn
+            assert await engine.execution(arn) == OUTPUT if is_top else True
+            final = engine.execution(arn).history()
+            assert orjson.dumps(final[: len(history)]) == orjson.dumps(history)
+            if is_top:
+                assert [event["id"] for event in final] == list(range(1, len(final) + 1))
+                assert final[-1]["type"] == "ExecutionSucceeded"
+        assert engine.open_executions == 0

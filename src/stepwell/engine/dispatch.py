@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stepwell.engine.activities import Activities
 from stepwell.engine.clock import Clock
+from stepwell.engine.errors import JournalError
 from stepwell.engine.host import Host
 from stepwell.engine.live import Live
 from stepwell.engine.mapruns import MapRuns
@@ -129,7 +130,7 @@ class Dispatch:
         outcome = "succeeded"
         try:
             with self.clock.running():
-                make = await work()
+                make = await self._persist(work)
         except asyncio.CancelledError:
             host.metrics.task(resource, "cancelled", time.perf_counter() - began)
             raise
@@ -153,13 +154,26 @@ class Dispatch:
             host.handle(live, make(host.at(live), host.seed()))
         host.metrics.task(resource, outcome, time.perf_counter() - began)
 
+    async def _persist(self, work: Callable[[], Work]) -> Make | None:
+        """Do the work; what the journal could not take (a nested execution's start, say) is done again once it can."""
+        while True:
+            try:
+                return await work()
+            except JournalError as error:
+                log.warning("a task waits for the journal: %s", error)
+                await self.host.journal.writable()
+
     async def _run_task(self, live: Live, effect: RunTask) -> Make | None:
         command = effect.command
 
         async def submitted(output: bytes) -> None:
             self.host.handle(live, events.TaskSubmitted(self.host.at(live), self.host.seed(), command, output))
-            if not live.express:
-                await self.host.journal.committed()
+            while not live.express:
+                try:
+                    await self.host.journal.committed()
+                    break
+                except JournalError:
+                    await self.host.journal.writable()  # the request was accepted: it must not be sent again
 
         mocked = None if self.mocks is None else self.mocks.of(live, effect)
         if mocked is not None:

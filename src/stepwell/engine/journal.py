@@ -255,6 +255,11 @@ class Journal:
         if self.trouble is not None:
             raise self.trouble
 
+    async def writable(self) -> None:
+        """Wait until the journal is in no trouble."""
+        while self.trouble is not None:  # noqa: ASYNC110 -- a write ends it, which is tried every so often
+            await asyncio.sleep(RETRY_SECONDS)
+
     def start_execution(self, row: ExecutionRow) -> None:
         """A new execution. The row may still be changed by `set_outcome` before the commit."""
         self._batch.started[row.id] = row
