@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,37 @@ def test_what_is_no_data_directory_or_exists_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="is not a Stepwell data directory"):
         backup(tmp_path / "empty", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+async def test_copies_taken_under_load_are_whole(tmp_path: Path) -> None:
+    """Each copy is the directory as of one moment: what was acknowledged before is in it, and all of it finishes."""
+    live = tmp_path / "live"
+    chain = {f"S{n}": {"Type": "Pass", "Next": f"S{n + 1}"} for n in range(20)} | {
+        "S20": {"Type": "Wait", "Seconds": 1, "End": True}
+    }
+    acknowledged: list[str] = []
+    stop = asyncio.Event()
+    copies: dict[Path, int] = {}
+    async with Engine.open(live) as engine:
+        machine = await engine.load({"StartAt": "S0", "States": chain}, name="m")
+
+        async def load(worker: int) -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                acknowledged.append((await machine.start({"x": "y" * 2000}, name=f"w{worker}-{number}")).arn)
+
+        loads = [asyncio.create_task(load(worker)) for worker in range(4)]
+        for number in range(3):
+            await asyncio.sleep(0.1)
+            copies[tmp_path / f"copy{number}"] = len(acknowledged)
+            before = len(acknowledged)
+            await asyncio.to_thread(backup, live, tmp_path / f"copy{number}")
+            assert len(acknowledged) > before, "the engine stood still meanwhile"
+        stop.set()
+        await asyncio.gather(*loads)
+    for copy, count in copies.items():
+        async with Engine.open(copy) as engine:
+            for arn in acknowledged[:count]:
+                assert (await engine.executions.wait(arn)).status == "SUCCEEDED"
+            assert engine.journal._read("PRAGMA integrity_check")[0][0] == "ok"
