@@ -54,6 +54,10 @@ def command(
     retention_days: Annotated[
         float, typer.Option("--retention-days", min=0, help="How long closed executions are kept.")
     ] = 90,
+    retention_count: Annotated[
+        int | None,
+        typer.Option("--retention-count", min=0, help="How many closed executions are kept. Default: any number."),
+    ] = None,
     auth: Annotated[
         Path | None, typer.Option("--auth", help="File of access keys; requests must be signed by one (SigV4).")
     ] = None,
@@ -96,6 +100,7 @@ def command(
             region=home_region,
             aws_endpoint=aws_endpoint,
             retention_days=retention_days,
+            retention_count=retention_count,
             mock_file=_mock_file(),
         )
 

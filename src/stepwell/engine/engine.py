@@ -89,6 +89,7 @@ class Engine:
         functions: FunctionPool | None,
         items: ItemPort | None,
         retention_days: float,
+        retention_count: int | None,
         mock_file: str | Path | None,
     ) -> None:
         self.directory = directory
@@ -101,7 +102,7 @@ class Engine:
         self._given_functions = functions
         self._items = items
         self._mock_file = mock_file
-        self._retention_days = retention_days
+        self._retention = (retention_days, retention_count)
         self._clients: AwsClients | None = None
         self._dispatcher: Dispatcher | None = None
         self._open = False
@@ -124,6 +125,7 @@ class Engine:
         functions: FunctionPool | None = None,
         items: ItemPort | None = None,
         retention_days: float = DAYS,
+        retention_count: int | None = None,
         mock_file: str | Path | None = None,
     ) -> Engine:
         """An engine on a data directory (made if absent), or in memory without one. Use it as `async with`.
@@ -134,6 +136,7 @@ class Engine:
             crash of the kernel may take the last commits, never the consistency. "power": every commit waits for the disk.
         account, region, partition: of its ARNs. A directory keeps those it was made with (at first 123456789012, us-east-1, aws).
         retention_days: closed executions are deleted so long after their end.
+        retention_count: only so many executions are kept, the newest by their start, besides those that are open.
         clock, runner, functions, items: replaced by tests; the defaults are the system's clock and `stepwell.tasks`.
         mock_file: a mock configuration file of Step Functions Local (see `stepwell.engine.mockfile`), for `ARN#TestCase`.
 
@@ -151,6 +154,7 @@ class Engine:
             functions=functions,
             items=items,
             retention_days=retention_days,
+            retention_count=retention_count,
             mock_file=mock_file,
         )
 
@@ -194,7 +198,7 @@ class Engine:
         host.outside = Dispatch(host, clock, runner, self.activities, self.map_runs, mocks)
         await recovery.recover()
         self.schedules.start()
-        self.retention = Retention(journal, clock, self._retention_days)
+        self.retention = Retention(journal, clock, *self._retention)
         self.retention.start()
 
     def _read_mocks(self) -> Mocks | None:

@@ -58,6 +58,8 @@ BATCH_ROWS = 2_000
 """A batch of more rows is written at once, without waiting for the end of the loop's turn."""
 CHECKPOINT_BYTES = 16 * 1024 * 1024
 """So much goes to the write-ahead log before it is copied to the database in the background."""
+SHRINK_PAGES = 1_000
+"""Fewer free pages (4 KB each) are not worth giving back."""
 RETRY_SECONDS = 0.5
 OPEN_TIMEOUT = 5.0
 
@@ -159,6 +161,7 @@ class Journal:
             raise JournalError(f"{self.directory} is not a Stepwell data directory: it holds no {FILE}")
         try:
             connection = sqlite3.connect(path, isolation_level=None, timeout=OPEN_TIMEOUT, cached_statements=256)
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file; an older one stays as it is
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -666,15 +669,42 @@ class Journal:
         rows = self._read("SELECT data FROM documents WHERE kind = ? AND key = ?", (kind, key))
         return rows[0][0] if rows else None
 
-    def closed_before(self, stop: int, *, after: int, limit: int) -> tuple[list[int], int]:
-        """Among the `limit` executions with an id greater than `after`, those that ended before a time (milliseconds).
+    def closed_before(self, stop: int, *, newest: int | None, after: int, limit: int) -> tuple[list[int], int]:
+        """Among the `limit` executions with an id greater than `after`, those to forget.
 
-        Gives the id to go on after too; 0 when the rest began later than that, so that none of them can have ended before.
+        They ended before a time (milliseconds), or are not of the `newest` ones by their start. Children of an open execution
+        stay, and so does an execution whose children are there. Gives the id to go on after too; 0 when none of the rest
+        can be among them.
         """
-        sql = "SELECT id, start, stop FROM executions WHERE id > ? ORDER BY id LIMIT ?"
+        last = 0 if newest is None else self._last_id - newest
+        sql = """
+            SELECT id, start, iif(
+                parent IN (SELECT id FROM open_executions)
+                OR EXISTS (
+                    SELECT 1 FROM map_runs JOIN executions AS child ON child.map_run = arn
+                    WHERE map_runs.execution = executions.id
+                ), NULL, stop)
+            FROM executions WHERE id > ? ORDER BY id LIMIT ?"""
         rows = self._read(sql, (after, limit))
-        found = [id for id, _, stopped in rows if stopped is not None and stopped < stop]
-        return found, rows[-1][0] if rows and rows[-1][1] < stop else 0
+        found = [id for id, _, stopped in rows if stopped is not None and (stopped < stop or id <= last)]
+        return found, rows[-1][0] if rows and (rows[-1][1] < stop or rows[-1][0] < last) else 0
+
+    def shrink(self, pages: int) -> bool:
+        """Give up to that many free pages back to the file system if a quarter of the file is free; whether it did.
+
+        Pages that are not given back are used for what is written next. Directories of the first release keep theirs.
+        """
+        if self._held or self.trouble is not None:
+            return False
+        free, size = (self._read(f"PRAGMA {name}")[0][0] for name in ("freelist_count", "page_count"))
+        if free * 4 < size or free < SHRINK_PAGES:
+            return False
+        try:
+            self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        except sqlite3.Error:
+            return False  # no room in the log, or another program's lock: it is not urgent
+        self._since_checkpoint += pages * 4096
+        return bool(self._read("PRAGMA freelist_count")[0][0] < free)
 
     def first_closed(self) -> int | None:
         """When the closed execution that was started first ended (milliseconds); None if all are open."""
