@@ -26,6 +26,9 @@ demo: setup ## run the pipelines on embedded defaults (PIPELINE=name for one)
 	@$(BIN)/python -m pipelines.demo $(PIPELINE)
 
 test: setup ## run the tests
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: setup ## run the tests, those of scale and of many kills too (half an hour)
 	$(PYTEST) $(ARGS)
 
 lint: setup ## ruff, mypy --strict and the import contracts
@@ -65,4 +68,4 @@ crash: setup ## kill the server KILLS times (1000), under load, and look for wha
 clean: ## remove what the targets made, not your data
 	rm -rf .venv demo-output .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test lint browser emulators conformance clients bench crash clean
+.PHONY: help setup demo test test-all lint browser emulators conformance clients bench crash clean
