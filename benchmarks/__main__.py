@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HELPERS = {"__main__", "workloads"}
+HELPERS = {"__main__", "workloads", "plots"}
 
 
 def main() -> int:
