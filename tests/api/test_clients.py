@@ -1,4 +1,4 @@
-"""The same life of a state machine through every client: boto3, aiobotocore, the AWS CLI and the JavaScript SDK.
+"""The same life of a state machine through every client: boto3, botocore's waiters, aiobotocore, the AWS CLI, the JavaScript SDK.
 
 Each registers a machine, runs it, reads every page of its history, redrives it, and tests a state. `make clients` installs the two
 that are not Python packages of this environment.
@@ -55,6 +55,29 @@ def test_boto3(server):
     events = [event["type"] for page in pages for event in page["events"]]
     sfn.redrive_execution(executionArn=arn)
     redriven = ended()["redriveCount"]
+    tested = sfn.test_state(definition=STATE)["output"]
+    assert {"status": status, "events": events, "redriveCount": redriven, "tested": tested} == EXPECTED
+
+
+def test_botocore_waiters(server):
+    from botocore.waiter import WaiterModel, create_waiter_with_client
+
+    sfn = server.client(key=KEYS["AWS_ACCESS_KEY_ID"], secret=KEYS["AWS_SECRET_ACCESS_KEY"])
+    ends = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
+    acceptors = [{"state": "success", "matcher": "path", "argument": "status", "expected": end} for end in ends]
+    ended = {"operation": "DescribeExecution", "delay": 0.01, "maxAttempts": 1000, "acceptors": acceptors}
+    model = WaiterModel({"version": 2, "waiters": {"ExecutionEnded": ended}})
+    waiter = create_waiter_with_client("ExecutionEnded", model, sfn)
+
+    machine = sfn.create_state_machine(name="waiters", definition=json.dumps(FAILING), roleArn=ROLE)["stateMachineArn"]
+    arn = sfn.start_execution(stateMachineArn=machine)["executionArn"]
+    waiter.wait(executionArn=arn)
+    pages = sfn.get_paginator("get_execution_history").paginate(executionArn=arn, PaginationConfig={"PageSize": 2})
+    events = [event["type"] for page in pages for event in page["events"]]
+    status = sfn.describe_execution(executionArn=arn)["status"]
+    sfn.redrive_execution(executionArn=arn)
+    waiter.wait(executionArn=arn)
+    redriven = sfn.describe_execution(executionArn=arn)["redriveCount"]
     tested = sfn.test_state(definition=STATE)["output"]
     assert {"status": status, "events": events, "redriveCount": redriven, "tested": tested} == EXPECTED
 

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stepwell.interpreter import Execution, load, load_records, start
@@ -133,7 +133,23 @@ def test_dump_and_load_at_any_point_change_nothing(definition: Any, input: Any, 
     assert effects_of(play(definition, input, seed, swap)) == effects_of(play(definition, input, seed))
 
 
+PASS: dict[str, Any] = {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}
+BRANCHES_THEN_RUN = {
+    "StartAt": "Task",
+    "States": {
+        "Task": {"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:123456789012:function:f", "Next": "Branches"},
+        "Branches": {"Type": "Parallel", "Branches": [PASS], "Next": "Run"},
+        "Run": {
+            "Type": "Map",
+            "ItemProcessor": {**PASS, "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}},
+            "End": True,
+        },
+    },
+}
+
+
 @MANY
+@example(BRANCHES_THEN_RUN, [None], 1)
 @given(machines(), inputs, st.integers(0, 1000))
 def test_changed_records_add_up_to_the_whole(definition: Any, input: Any, seed: int) -> None:
     stored: dict[str, dict[str, bytes]] = {}

@@ -156,6 +156,7 @@ FIELDS: list[tuple[Json, str, str]] = [
     ),
     (one(a_map(MaxConcurrency=-1)), "Minimum value is 0", "/States/X/MaxConcurrency"),
     (one(a_map(ToleratedFailurePercentage=100.5)), "Maximum value is 100", "/States/X/ToleratedFailurePercentage"),
+    (one(a_map(MaxConcurrency=2**63)), "Maximum value is 9223372036854775807", "/States/X/MaxConcurrency"),
     # Wait.
     (
         one({"Type": "Wait"}),

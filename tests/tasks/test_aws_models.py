@@ -1,6 +1,7 @@
 """Names and values of AWS services as Step Functions writes them."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -91,3 +92,20 @@ def test_results_in_json():
     assert from_sdk(answer, result) == {"Body": "text", "LastModified": "2025-01-02T03:04:05Z", "ContentLength": 4}
     assert from_sdk({"Body": b"\xff\x00"}, result) == {"Body": "/wA="}
     assert from_sdk(answer, result, epoch_milliseconds=True)["LastModified"] == 1735787045000
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ({"MessageAttributes": []}, 'The value of field "MessageAttributes" must be a JSON object'),
+        ({"MessageAttributes": {"a": 1}}, 'The value of field "MessageAttributes" must be a JSON object'),
+        (
+            {"MessageAttributes": {"a": {"StringListValues": "x"}}},
+            'The value of field "StringListValues" must be a JSON array',
+        ),
+    ],
+)
+def test_values_of_another_type_are_refused(parameters: dict[str, Any], complaint: str) -> None:
+    shape = load_service("sqs").model.operation_model("SendMessage").input_shape
+    with pytest.raises(UnknownField, match=complaint):
+        to_sdk(parameters, shape)

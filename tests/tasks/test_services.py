@@ -178,3 +178,15 @@ async def test_without_aws():
     with pytest.raises(TaskError, match="must be a JSON object"):
         await alone.run(request("sns:publish", [1]), Submissions())
     assert ACCOUNT in request("sns:publish", {}).execution_arn
+
+
+async def test_a_parameter_of_the_path_that_is_missing(dispatcher):
+    error = await failure(dispatcher, "aws-sdk:s3:getObject", {"Key": "k"})
+    assert error.error == "S3.SdkClientException"
+    assert "Parameter 'Bucket' must not be null" in error.cause
+
+
+async def test_a_parameter_of_another_type(dispatcher):
+    error = await failure(dispatcher, "aws-sdk:s3:putObject", {"Bucket": "b", "Key": "k", "Metadata": "text"})
+    assert error.error == "States.Runtime"
+    assert 'The value of field "Metadata" must be a JSON object' in error.cause

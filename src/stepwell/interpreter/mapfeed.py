@@ -49,6 +49,9 @@ def new_run(x: Execution, frame: Frame, state: MapState, scope: Scope, window: i
     if state.batcher is not None:
         run.batch_items = whole(state.batcher.max_items, scope)
         run.batch_bytes = whole(state.batcher.max_bytes, scope)
+        for name, most in (("MaxItemsPerBatch", run.batch_items), ("MaxInputBytesPerBatch", run.batch_bytes)):
+            if most is not None and most < 1:
+                raise StatesError(RUNTIME, f"{name} must be positive.")
         if state.batcher.batch_input is not None:
             run.batch_input = state.batcher.batch_input(scope)
     if state.writer is not None:
@@ -56,7 +59,8 @@ def new_run(x: Execution, frame: Frame, state: MapState, scope: Scope, window: i
         if state.writer.resource is not None or run.transformation == "NONE":
             run.writer = {"Resource": state.writer.resource, "WriterConfig": dict(state.writer.config)}
             if state.writer.arguments is not None:
-                run.writer["Arguments" if state.jsonata else "Parameters"] = state.writer.arguments(scope)
+                arguments = _object("ResultWriter", state.writer.arguments(scope))
+                run.writer["Arguments" if state.jsonata else "Parameters"] = arguments
             run.keep_results = False
     return run
 
@@ -64,9 +68,16 @@ def new_run(x: Execution, frame: Frame, state: MapState, scope: Scope, window: i
 def _evaluated(reader: Reader, scope: Scope) -> dict[str, Any]:
     evaluated: dict[str, Any] = {"Resource": reader.resource}
     if reader.arguments is not None:
-        evaluated["Parameters"] = reader.arguments(scope)
+        evaluated["Parameters"] = _object("ItemReader", reader.arguments(scope))
     evaluated["ReaderConfig"] = {} if reader.config is None else reader.config(scope)
     return evaluated
+
+
+def _object(field: str, value: Any) -> dict[str, Any]:
+    """The evaluated arguments of a reader or writer."""
+    if isinstance(value, dict):
+        return value
+    raise StatesError(RUNTIME, f"The {field} arguments must be a JSON object.")
 
 
 def _source(reader: dict[str, Any]) -> str:

@@ -17,19 +17,21 @@ __all__ = ["fraction", "integer", "whole"]
 
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
+_LONG = 2**63
 
 
 def integer(value: Any) -> int | None:
     """A value as an integer, as Java's Long.parseLong takes it; None when it is none. Booleans are not numbers."""
+    number: int | None = None
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        return int(value) if math.isfinite(value) and value == int(value) else None
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
-        return int(value)
-    return None
+        number = value
+    elif isinstance(value, float):
+        number = int(value) if math.isfinite(value) and value == int(value) else None
+    elif isinstance(value, str) and _WHOLE.fullmatch(value):
+        number = int(value)
+    return number if number is not None and -_LONG <= number < _LONG else None
 
 
 def _real(value: Any) -> float | None:

@@ -263,6 +263,8 @@ def _record(x: Execution, key: str) -> bytes | None:
     children, run = frame.children, frame.map_run
     if kind == "f":
         return _encode(_frame_record(frame))
+    if kind in "ci" and children is None:
+        return None  # a map run, or nothing, has taken the place of the branches
     if kind == "c" and children is not None:
         return _encode(
             _ChildrenRecord(
@@ -274,8 +276,8 @@ def _record(x: Execution, key: str) -> bytes | None:
                 children.tolerated,
             )
         )
-    if kind == "i" and children is not None and children.items is not None:
-        return render(children.items).encode("utf-8", "surrogatepass")
+    if kind == "i" and children is not None:
+        return None if children.items is None else render(children.items).encode("utf-8", "surrogatepass")
     if kind == "r":
         results = children.results if children is not None else run.results if run is not None else {}
         result = results.get(int(rest))

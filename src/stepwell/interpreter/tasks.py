@@ -67,7 +67,7 @@ def enter(x: Execution, frame: Frame, state: TaskState, again: bool) -> bool:
     attempt = Attempt(command, arguments)
     attempt.nonce = nonce
     attempt.token = token
-    attempt.credentials = state.credentials(scope) if state.credentials is not None else None
+    attempt.credentials = None if state.credentials is None else _credentials(state.credentials(scope))
     if state.timeout is not None:
         attempt.timeout_seconds = _seconds(state.timeout, scope)
     if state.heartbeat is not None:
@@ -88,6 +88,12 @@ def enter(x: Execution, frame: Frame, state: TaskState, again: bool) -> bool:
     x.effects.append(effect(frame, attempt, state))
     _arm(x, frame, attempt)
     return False
+
+
+def _credentials(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict) and isinstance(value.get("RoleArn", ""), str):
+        return value
+    raise StatesError(RUNTIME, "The Credentials field must be a JSON object whose RoleArn is a string.")
 
 
 def effect(frame: Frame, attempt: Attempt, state: TaskState) -> RunTask:

@@ -143,7 +143,7 @@ def load_service(package: str) -> Service:
 
 
 class UnknownField(ValueError):
-    """A parameter the action does not have."""
+    """A parameter the action does not have, or one of another type."""
 
 
 def capital(name: str) -> str:
@@ -168,8 +168,10 @@ def to_sdk(value: Any, shape: Any, path: str = "") -> Any:
     """
     kind = shape.type_name
     if kind == "structure":
-        if getattr(shape, "is_document_type", False) or not isinstance(value, dict):
+        if getattr(shape, "is_document_type", False):
             return value
+        if not isinstance(value, dict):
+            raise _mistyped(path, "object")
         members = _members(shape)
         result = {}
         for key, item in value.items():
@@ -184,16 +186,22 @@ def to_sdk(value: Any, shape: Any, path: str = "") -> Any:
                     result[name] = to_sdk(item, member, f"{path}/{key}")
         return result
     if kind == "list":
-        return [to_sdk(item, shape.member, path) for item in value] if isinstance(value, list) else value
+        if not isinstance(value, list):
+            raise _mistyped(path, "array")
+        return [to_sdk(item, shape.member, path) for item in value]
     if kind == "map":
         if not isinstance(value, dict):
-            return value
+            raise _mistyped(path, "object")
         return {key: to_sdk(item, shape.value, path) for key, item in value.items() if item is not None}
     if kind == "string":
         return value if isinstance(value, str) else _json_text(value)
     if kind == "blob":
         return (value if isinstance(value, str) else _json_text(value)).encode()
     return value
+
+
+def _mistyped(path: str, kind: str) -> UnknownField:
+    return UnknownField(f'The value of field "{path.rpartition("/")[2]}" must be a JSON {kind}')
 
 
 def from_sdk(value: Any, shape: Any, *, epoch_milliseconds: bool = False) -> Any:

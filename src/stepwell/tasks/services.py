@@ -226,6 +226,10 @@ def _check_required(service: Service, operation: str, parameters: dict[str, Any]
         )
         count = "1 validation error" if len(missing) == 1 else f"{len(missing)} validation errors"
         raise CallFailed("ValidationException", f"{count} detected: {faults}", 400)
+    for name in missing:
+        if shape.members[name].serialization.get("location") == "uri":
+            text = f"Unable to marshall request: Parameter '{name}' must not be null"
+            raise CallFailed("SdkClientException", text, 0)
 
 
 def _s3_uri(place: Any) -> dict[str, Any] | None:

@@ -26,6 +26,9 @@ __all__ = [
     "text",
 ]
 
+INTEGER_MAX = 2**63 - 1
+"""The largest number of an integer field that has no limit of its own."""
+
 
 def anything(visit: Visit, value: Any, path: Path) -> None:
     """Any JSON value will do."""
@@ -51,7 +54,7 @@ def is_object(visit: Visit, value: Any, path: Path) -> bool:
     return False
 
 
-def integer(minimum: int | None = None, maximum: int | None = None, *, evaluated: bool = True) -> Check:
+def integer(minimum: int | None = None, maximum: int = INTEGER_MAX, *, evaluated: bool = True) -> Check:
     """A whole number in a range, both ends included; an expression too, in JSONata, unless `evaluated` is false."""
 
     def check(visit: Visit, value: Any, path: Path) -> None:
