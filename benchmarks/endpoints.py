@@ -43,7 +43,7 @@ from benchmarks import workloads
 
 ROOT = Path(__file__).parent.parent
 EMULATORS = Path(os.environ.get("STEPWELL_EMULATORS", ROOT / ".venv-emulators"))
-ROLE = "arn:aws:iam::123456789012:role/bench"
+ROLE = "arn:aws:iam::000000000000:role/bench"
 LONGEST = 120.0
 
 

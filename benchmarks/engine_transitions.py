@@ -52,11 +52,11 @@ def interpreter(case: Case) -> Callable[[], Awaitable[None]]:
     machine = compile_machine(case.definition)
     data = orjson.dumps(case.input)
     identity = Identity(
-        execution_arn="arn:aws:states:us-east-1:123456789012:execution:m:e",
+        execution_arn="arn:aws:states:us-east-1:000000000000:execution:m:e",
         name="e",
-        state_machine_arn="arn:aws:states:us-east-1:123456789012:stateMachine:m",
+        state_machine_arn="arn:aws:states:us-east-1:000000000000:stateMachine:m",
         state_machine_name="m",
-        role_arn="arn:aws:iam::123456789012:role/r",
+        role_arn="arn:aws:iam::000000000000:role/r",
         start_time=1_700_000_000_000,
     )
 

@@ -17,7 +17,7 @@ from stepwell.interpreter.effects import EmitHistory, Finish, RunTask, SetTimer,
 from stepwell.interpreter.events import ChildFinished, TaskSucceeded, TimerFired
 from stepwell.language.compiler import compile_machine
 
-ARN = "arn:aws:states:us-east-1:123456789012"
+ARN = "arn:aws:states:us-east-1:000000000000"
 
 
 def identity(type: str) -> Identity:
@@ -26,7 +26,7 @@ def identity(type: str) -> Identity:
         name="e",
         state_machine_arn=f"{ARN}:stateMachine:m",
         state_machine_name="m",
-        role_arn="arn:aws:iam::123456789012:role/r",
+        role_arn="arn:aws:iam::000000000000:role/r",
         start_time=1_700_000_000_000,
         type=type,  # type: ignore[arg-type]
     )
@@ -110,7 +110,7 @@ def jsonata_loop(times: int) -> dict[str, Any]:
 
 
 def tasks(length: int) -> dict[str, Any]:
-    arn = "arn:aws:lambda:us-east-1:123456789012:function:f"
+    arn = "arn:aws:lambda:us-east-1:000000000000:function:f"
     states: dict[str, Any] = {f"S{n}": {"Type": "Task", "Resource": arn, "Next": f"S{n + 1}"} for n in range(length)}
     states[f"S{length}"] = {"Type": "Succeed"}
     return {"StartAt": "S0", "States": states}

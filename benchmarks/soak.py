@@ -31,7 +31,7 @@ import boto3
 import psutil
 from botocore.config import Config
 
-PREFIX = "arn:aws:states:us-east-1:123456789012:"
+PREFIX = "arn:aws:states:us-east-1:000000000000:"
 TOML = """
 [project]
 name = "soak"
@@ -130,7 +130,7 @@ class Soak:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         command = [str(Path(sys.executable).parent / "stepwell"), "serve", str(project), "--port", str(self.port)]
-        command += ["--data", str(folder / "data"), "--retention-count", str(retention), "--account", "123456789012"]
+        command += ["--data", str(folder / "data"), "--retention-count", str(retention), "--account", "000000000000"]
         self.log = (folder / "server.log").open("wb")
         self.server = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=dict(os.environ), cwd=folder)
         self.process = psutil.Process(self.server.pid)

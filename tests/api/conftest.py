@@ -15,7 +15,7 @@ from stepwell.api.app import create_app
 from stepwell.api.server import Server
 from stepwell.engine import Engine
 
-ACCOUNT = "123456789012"
+ACCOUNT = "000000000000"
 REGION = "us-east-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/test"
 PASS = {"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Pass", "End": True}}}

@@ -258,7 +258,7 @@ def test_the_same_commands_against_a_server(tmp_path: Path, server: str) -> None
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )
-    client.create_state_machine(name="wait", definition=json.dumps(WAIT), roleArn="arn:aws:iam::123456789012:role/r")
+    client.create_state_machine(name="wait", definition=json.dumps(WAIT), roleArn="arn:aws:iam::000000000000:role/r")
     to = ("--server", server)
     arn = stepwell("start", "wait", "--input", '{"seconds": 60}', "--name", "n", *to, cwd=tmp_path).stdout.strip()
     assert json.loads(stepwell("show", "wait/n", "--json", *to, cwd=tmp_path).stdout)["status"] == "RUNNING"
@@ -304,7 +304,7 @@ def test_one_state_is_tested_with_a_mock(tmp_path: Path) -> None:
         "States": {
             "T": {
                 "Type": "Task",
-                "Resource": "arn:aws:lambda:us-east-1:123456789012:function:f",
+                "Resource": "arn:aws:lambda:us-east-1:000000000000:function:f",
                 "ResultPath": "$.result",
                 "Catch": [{"ErrorEquals": ["Broken"], "Next": "E"}],
                 "Next": "E",

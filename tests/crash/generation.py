@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ACCOUNT = "123456789012"
+ACCOUNT = "000000000000"
 PREFIX = f"arn:aws:states:us-east-1:{ACCOUNT}:"
 ACTIVITY = f"{PREFIX}activity:hands"
 RETRY_DELAY = 1

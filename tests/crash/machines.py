@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-LAMBDA = "arn:aws:lambda:us-east-1:123456789012:function:"
+LAMBDA = "arn:aws:lambda:us-east-1:000000000000:function:"
 
 
 def _task(name: str, **fields: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ NESTED = _machine(
         "Type": "Task",
         "Resource": "arn:aws:states:::states:startExecution.sync:2",
         "Parameters": {
-            "StateMachineArn": "arn:aws:states:us-east-1:123456789012:stateMachine:wait",
+            "StateMachineArn": "arn:aws:states:us-east-1:000000000000:stateMachine:wait",
             "Input": {"n.$": "$.n"},
         },
         "OutputPath": "$.Output",

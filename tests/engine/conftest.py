@@ -14,8 +14,8 @@ from stepwell.engine import Engine, VirtualClock
 from stepwell.engine.clock import idle
 from stepwell.tasks.requests import Submitted, TaskError, TaskRequest
 
-ROLE = "arn:aws:iam::123456789012:role/test"
-FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:"
+ROLE = "arn:aws:iam::000000000000:role/test"
+FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:"
 
 
 class Runner:

@@ -20,7 +20,7 @@ from stepwell.interpreter import tokens
 
 from .conftest import TOKEN_TASK, Runner, machine, types
 
-ACTIVITY = "arn:aws:states:us-east-1:123456789012:activity:work"
+ACTIVITY = "arn:aws:states:us-east-1:000000000000:activity:work"
 
 
 async def token_of(engine: Engine, runner: Runner, **fields: object) -> tuple[str, str]:

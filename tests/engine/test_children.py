@@ -16,7 +16,7 @@ from stepwell.interpreter.effects import ReadItems, WriteResults
 
 from .conftest import Runner, machine, task, types
 
-CHILD = "arn:aws:states:us-east-1:123456789012:stateMachine:child"
+CHILD = "arn:aws:states:us-east-1:000000000000:stateMachine:child"
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ async def test_children_run_and_the_results_are_in_order(engine: Engine, runner:
     assert run.max_concurrency == 3
     assert run.item_counts["succeeded"] == run.item_counts["total"] == 8
     assert run.execution_arn == execution.arn
-    assert run.map_run_arn.startswith("arn:aws:states:us-east-1:123456789012:mapRun:machine/Items:")
+    assert run.map_run_arn.startswith("arn:aws:states:us-east-1:000000000000:mapRun:machine/Items:")
     children = engine.executions.list(map_run_arn=run.map_run_arn).items
     if kind == "STANDARD":
         assert len(children) == 8

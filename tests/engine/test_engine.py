@@ -91,7 +91,7 @@ async def test_express_runs_in_memory(engine: Engine, runner: Runner) -> None:
         "8",
         100,
     )
-    assert record.execution_arn.startswith("arn:aws:states:us-east-1:123456789012:express:fast:n:")
+    assert record.execution_arn.startswith("arn:aws:states:us-east-1:000000000000:express:fast:n:")
     assert engine.journal.commits == commits
     with pytest.raises(StateMachineTypeNotSupported):
         engine.executions.list(state_machine_arn=fast.arn)
@@ -190,7 +190,7 @@ async def test_waiting_executions_leave_memory_and_come_back(
 
 async def test_each_due_time_starts_one_execution_also_after_downtime(tmp_path: Path) -> None:
     clock = VirtualClock()
-    arn = "arn:aws:states:us-east-1:123456789012:stateMachine:hello"
+    arn = "arn:aws:states:us-east-1:000000000000:stateMachine:hello"
     hourly = Schedule.parse("cron(0 * * * ? *)")
     async with Engine.open(tmp_path, clock=clock) as engine:
         await engine.load(HELLO, name="hello")

@@ -15,7 +15,7 @@ from stepwell.tasks.requests import TaskError
 
 from .conftest import ROLE, Runner, machine, task
 
-GROUP = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/vendedlogs/states/test:*"
+GROUP = "arn:aws:logs:us-east-1:000000000000:log-group:/aws/vendedlogs/states/test:*"
 
 
 def configuration(level: str, *, data: bool = True) -> dict[str, Any]:

@@ -41,7 +41,7 @@ async def test_a_pass_state_runs_to_its_result(engine: Engine) -> None:
     assert record.input == '{"x":1}'
     assert record.output == '{"hello":"world"}'
     assert record.redrive_status_reason == "Execution is SUCCEEDED and cannot be redriven"
-    assert execution.arn == "arn:aws:states:us-east-1:123456789012:execution:machine:first"
+    assert execution.arn == "arn:aws:states:us-east-1:000000000000:execution:machine:first"
 
 
 async def test_failure_is_raised_with_error_and_cause(engine: Engine) -> None:
@@ -133,7 +133,7 @@ async def test_bad_input_is_refused(engine: Engine) -> None:
 
 
 async def test_unknown_things_have_aws_texts(engine: Engine) -> None:
-    arn = "arn:aws:states:us-east-1:123456789012:stateMachine:nope"
+    arn = "arn:aws:states:us-east-1:000000000000:stateMachine:nope"
     with pytest.raises(StateMachineDoesNotExist, match=r"^State Machine Does Not Exist: 'arn:.*nope'$"):
         await engine.executions.start(arn)
     with pytest.raises(InvalidArn, match=r"^Invalid Arn: 'Invalid ARN prefix: bad'$"):
@@ -141,9 +141,9 @@ async def test_unknown_things_have_aws_texts(engine: Engine) -> None:
     with pytest.raises(InvalidArn, match=r"^Invalid Arn: 'Invalid ARN prefix: bad'$"):
         engine.executions.describe("bad")
     with pytest.raises(ExecutionDoesNotExist, match=r"^Execution Does Not Exist: 'arn:.*:nope:x'$"):
-        engine.executions.describe("arn:aws:states:us-east-1:123456789012:execution:nope:x")
+        engine.executions.describe("arn:aws:states:us-east-1:000000000000:execution:nope:x")
     with pytest.raises(InvalidArn, match="Resource type not valid in this context: express"):
-        engine.executions.describe("arn:aws:states:us-east-1:123456789012:express:m:x:y")
+        engine.executions.describe("arn:aws:states:us-east-1:000000000000:express:m:x:y")
 
 
 async def test_listing_is_paged_newest_first_and_filtered(engine: Engine) -> None:

@@ -288,7 +288,7 @@ async def test_a_full_disk_fails_no_nested_execution(tmp_path: Path) -> None:
         "Type": "Task",
         "Resource": "arn:aws:states:::states:startExecution.sync:2",
         "Parameters": {
-            "StateMachineArn": "arn:aws:states:us-east-1:123456789012:stateMachine:child",
+            "StateMachineArn": "arn:aws:states:us-east-1:000000000000:stateMachine:child",
             "Input": {"n": 1},
         },
         "OutputPath": "$.Output",

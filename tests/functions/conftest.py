@@ -12,7 +12,7 @@ import pytest
 
 from stepwell.functions import Call, FunctionPool, FunctionSpec, LogRecord
 
-EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:machine:run-1"
+EXECUTION = "arn:aws:states:us-east-1:000000000000:execution:machine:run-1"
 
 
 def new_call(**fields: Any) -> Call:

@@ -11,8 +11,8 @@ from stepwell.language.compiler import compile_machine
 
 from .memory_host import Answer, Run, identity
 
-FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
-ACTIVITY = "arn:aws:states:us-east-1:123456789012:activity:a"
+FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:f"
+ACTIVITY = "arn:aws:states:us-east-1:000000000000:activity:a"
 CALLBACK = "arn:aws:states:::sqs:sendMessage.waitForTaskToken"
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
-ACTIVITY = "arn:aws:states:us-east-1:123456789012:activity:a"
+FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:f"
+ACTIVITY = "arn:aws:states:us-east-1:000000000000:activity:a"
 RESOURCES = [
     FUNCTION,
     ACTIVITY,

@@ -24,7 +24,7 @@ from stepwell.interpreter.effects import (
 from stepwell.interpreter.events import AnyEvent, ChildFinished, StopRequested, TimerFired
 from stepwell.language.model import Machine
 
-ARN = "arn:aws:states:us-east-1:123456789012"
+ARN = "arn:aws:states:us-east-1:000000000000"
 
 Answer = Callable[["Run", Any], list[AnyEvent]]
 """Given the run and an effect (RunTask, ReadItems, WriteResults), the events that answer it now."""
@@ -36,7 +36,7 @@ def identity(name: str = "run", machine: str = "machine", type: str = "STANDARD"
         "name": name,
         "state_machine_arn": f"{ARN}:stateMachine:{machine}",
         "state_machine_name": machine,
-        "role_arn": "arn:aws:iam::123456789012:role/role",
+        "role_arn": "arn:aws:iam::000000000000:role/role",
         "start_time": 1_700_000_000_000,
         "type": type,
     }

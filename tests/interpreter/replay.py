@@ -34,7 +34,7 @@ from stepwell.language.compiler import compile_machine
 from .memory_host import Run, identity
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "conformance"
-ACCOUNT = "123456789012"
+ACCOUNT = "000000000000"
 REGION = "us-east-1"
 MOMENT = datetime(2025, 1, 1, tzinfo=UTC)
 METADATA = {"HTTPStatusCode": 200, "HTTPHeaders": {}}
@@ -424,7 +424,7 @@ def replay(case: dict[str, Any]) -> dict[str, Any]:
         def bg(self, steps: list[Any]) -> None:
             return
 
-    environment = {"region": REGION, "account": ACCOUNT, "lambda_role": "arn:aws:iam::123456789012:role/lambda"}
+    environment = {"region": REGION, "account": ACCOUNT, "lambda_role": "arn:aws:iam::000000000000:role/lambda"}
     run = Replay(case, None, Namespace(timeout=5, poll=0), environment)
     error = None
     try:

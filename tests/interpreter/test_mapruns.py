@@ -62,7 +62,7 @@ def test_children_run_and_their_outputs_are_the_result() -> None:
     done = run(distributed({"P": passing(Parameters={"v.$": "$", "id.$": "$$.Execution.Id"})}, Label="sub"), [1, 2])
     results = output(done)
     assert [result["v"] for result in results] == [1, 2]
-    assert results[0]["id"].startswith("arn:aws:states:us-east-1:123456789012:execution:machine/sub:")
+    assert results[0]["id"].startswith("arn:aws:states:us-east-1:000000000000:execution:machine/sub:")
     assert [kind for kind, _ in chain(done)[1:]] == [
         "MapStateEntered",
         "MapStateStarted",
@@ -73,7 +73,7 @@ def test_children_run_and_their_outputs_are_the_result() -> None:
         "ExecutionSucceeded",
     ]
     arn = details(done.history[3])["mapRunArn"]
-    assert arn.startswith("arn:aws:states:us-east-1:123456789012:mapRun:machine/sub:")
+    assert arn.startswith("arn:aws:states:us-east-1:000000000000:mapRun:machine/sub:")
     assert [type(effect) for effect in done.effects if isinstance(effect, (OpenMapRun, CloseMapRun))] == [
         OpenMapRun,
         CloseMapRun,
@@ -82,9 +82,9 @@ def test_children_run_and_their_outputs_are_the_result() -> None:
 
 def test_child_identity() -> None:
     who = identity(role_arn="r")
-    arn = "arn:aws:states:us-east-1:123456789012:mapRun:machine/label:1234"
+    arn = "arn:aws:states:us-east-1:000000000000:mapRun:machine/label:1234"
     child = child_identity(who, arn, "name", "STANDARD", 5)
-    assert child.execution_arn == "arn:aws:states:us-east-1:123456789012:execution:machine/label:name"
+    assert child.execution_arn == "arn:aws:states:us-east-1:000000000000:execution:machine/label:name"
     assert (child.state_machine_name, child.type, child.start_time, child.map_run_arn) == (
         "machine/label",
         "STANDARD",
@@ -92,7 +92,7 @@ def test_child_identity() -> None:
         arn,
     )
     express = child_identity(who, arn, "name", "EXPRESS", 5)
-    assert express.execution_arn == "arn:aws:states:us-east-1:123456789012:express:machine/label:name:name"
+    assert express.execution_arn == "arn:aws:states:us-east-1:000000000000:express:machine/label:name:name"
 
 
 def test_window_and_counts() -> None:

@@ -137,7 +137,7 @@ PASS: dict[str, Any] = {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": 
 BRANCHES_THEN_RUN = {
     "StartAt": "Task",
     "States": {
-        "Task": {"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:123456789012:function:f", "Next": "Branches"},
+        "Task": {"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:000000000000:function:f", "Next": "Branches"},
         "Branches": {"Type": "Parallel", "Branches": [PASS], "Next": "Run"},
         "Run": {
             "Type": "Map",

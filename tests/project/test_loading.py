@@ -98,10 +98,10 @@ def test_the_design_pages_example_loads(make):
     greeter = project.functions["greeter"]
     assert isinstance(greeter, FunctionSpec)
     assert (greeter.name, greeter.handler, greeter.code) == ("greeter", "demo.functions:greet", project.directory)
-    arn = "arn:aws:lambda:us-east-1:123456789012:function:greeter"
+    arn = "arn:aws:lambda:us-east-1:000000000000:function:greeter"
     assert greeter.arn == arn
     assert project.machines["main"].definition["States"]["A"]["Resource"] == arn
-    assert project.machines["main"].arn == "arn:aws:states:us-east-1:123456789012:stateMachine:main"
+    assert project.machines["main"].arn == "arn:aws:states:us-east-1:000000000000:stateMachine:main"
 
 
 def test_everything_there_is(make):
@@ -121,12 +121,12 @@ def test_everything_there_is(make):
     environment = dict(greeter.environment)
     resources = json.loads(environment.pop("STEPWELL_RESOURCES"))
     assert environment == {
-        "STEPWELL_PROJECT": "demo", "STEPWELL_ENV": "dev", "BUCKET": "demo-dev-123456789012",
-        "TOPIC": "arn:aws:sns:us-east-1:123456789012:demo-alerts", "PAGE_SIZE": "30", "STRICT": "false",
+        "STEPWELL_PROJECT": "demo", "STEPWELL_ENV": "dev", "BUCKET": "demo-dev-000000000000",
+        "TOPIC": "arn:aws:sns:us-east-1:000000000000:demo-alerts", "PAGE_SIZE": "30", "STRICT": "false",
     }  # fmt: skip
     assert resources == project.resources
     assert {key: bucket.name for key, bucket in project.buckets.items()} == {
-        "archive": "demo-dev-123456789012", "plain": "demo-plain-123456789012",
+        "archive": "demo-dev-000000000000", "plain": "demo-plain-000000000000",
     }  # fmt: skip
     assert project.buckets["archive"].lifecycle[0].transitions == {"GLACIER_IR": 7 * 86400}
     assert project.queues["letters"].name == "demo-letters"
@@ -174,21 +174,21 @@ def test_account_region_and_partition(make):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("${functions.greeter}", "arn:aws:lambda:us-east-1:123456789012:function:greeter"),
+        ("${functions.greeter}", "arn:aws:lambda:us-east-1:000000000000:function:greeter"),
         ("${functions.greeter.name}", "greeter"),
-        ("${functions.greeter}:PROD", "arn:aws:lambda:us-east-1:123456789012:function:greeter:PROD"),
-        ("${machines.child}", "arn:aws:states:us-east-1:123456789012:stateMachine:child-dev"),
-        ("${buckets.archive}", "demo-dev-123456789012"),
-        ("${buckets.archive.arn}/*", "arn:aws:s3:::demo-dev-123456789012/*"),
+        ("${functions.greeter}:PROD", "arn:aws:lambda:us-east-1:000000000000:function:greeter:PROD"),
+        ("${machines.child}", "arn:aws:states:us-east-1:000000000000:stateMachine:child-dev"),
+        ("${buckets.archive}", "demo-dev-000000000000"),
+        ("${buckets.archive.arn}/*", "arn:aws:s3:::demo-dev-000000000000/*"),
         ("${tables.tracker}", "demo-tracker"),
-        ("${tables.tracker.arn}", "arn:aws:dynamodb:us-east-1:123456789012:table/demo-tracker"),
-        ("${topics.alerts}", "arn:aws:sns:us-east-1:123456789012:demo-alerts"),
-        ("${queues.letters}", "https://sqs.us-east-1.amazonaws.com/123456789012/demo-letters"),
+        ("${tables.tracker.arn}", "arn:aws:dynamodb:us-east-1:000000000000:table/demo-tracker"),
+        ("${topics.alerts}", "arn:aws:sns:us-east-1:000000000000:demo-alerts"),
+        ("${queues.letters}", "https://sqs.us-east-1.amazonaws.com/000000000000/demo-letters"),
         ("${secrets.demo/credentials}", "demo/credentials"),
         ("${variables.width}", 2),
         ("{% ${variables.width} + 1 %}", "{% 2 + 1 %}"),
         ("${variables.flags}", ["a", "b"]),
-        ("${env}/${account}/${region}/${partition}/${project}", "dev/123456789012/us-east-1/aws/demo"),
+        ("${env}/${account}/${region}/${partition}/${project}", "dev/000000000000/us-east-1/aws/demo"),
         ("$${env} and $${functions.x}", "${env} and ${functions.x}"),
         ('{% $states.input.items.${"id": id} %}', '{% $states.input.items.${"id": id} %}'),
         ("{% $x{a: b} %}", "{% $x{a: b} %}"),

@@ -13,7 +13,7 @@ from stepwell.engine.errors import ExecutionFailed
 from stepwell.testing import BlockingHarness, Failure, Harness, Later, Never
 from stepwell.testing.mocks import Unmocked
 
-LAMBDA = "arn:aws:lambda:us-east-1:123456789012:function:"
+LAMBDA = "arn:aws:lambda:us-east-1:000000000000:function:"
 
 
 def machine(**states: Any) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def test_task_tokens_are_answered(stepwell: BlockingHarness) -> None:
 
 
 def test_activities_are_answered(stepwell: BlockingHarness) -> None:
-    activity = "arn:aws:states:us-east-1:123456789012:activity:sort"
+    activity = "arn:aws:states:us-east-1:000000000000:activity:sort"
     sorting = stepwell.load(machine(Sort=task(activity)))
     work = stepwell.mock("Sort", sorted)
     sorting.run([3, 1, 2]).assert_succeeded([1, 2, 3])
@@ -133,7 +133,7 @@ def test_functions_really_run(stepwell: BlockingHarness) -> None:
 
 def test_nested_executions_run_when_their_machine_is_loaded(stepwell: BlockingHarness) -> None:
     stepwell.load(machine(Nap={"Type": "Wait", "Seconds": 60, "End": True}), name="child")
-    parameters = {"StateMachineArn": "arn:aws:states:us-east-1:123456789012:stateMachine:child", "Input": {"x": 1}}
+    parameters = {"StateMachineArn": "arn:aws:states:us-east-1:000000000000:stateMachine:child", "Input": {"x": 1}}
     parent = machine(Start=task("arn:aws:states:::states:startExecution.sync:2", Parameters=parameters))
     run = stepwell.load(parent, name="parent").run()
     run.assert_succeeded()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,12 +22,25 @@ def moto_url() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-
+    _make_writes_atomic()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+def _make_writes_atomic() -> None:
+    """moto checks a write's condition and writes in two steps, DynamoDB in one."""
+    from moto.dynamodb.responses import DynamoHandler
+
+    one, answer = threading.Lock(), DynamoHandler.call_action
+
+    def call_action(self: DynamoHandler) -> Any:
+        with one:
+            return answer(self)
+
+    DynamoHandler.call_action = call_action  # type: ignore[method-assign]
 
 
 @pytest.fixture

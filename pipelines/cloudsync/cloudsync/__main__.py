@@ -11,8 +11,6 @@ import os
 import subprocess
 import sys
 import time
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +23,7 @@ from cloudsync.credentials import DEFAULT_USER_AGENT, read_credentials
 from cloudsync.errors import CloudSyncError
 from cloudsync.keys import prefix
 from stepwell import toolkit
+from stepwell.project import Environment, load_project
 from stepwell.toolkit.errors import ToolkitError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -163,18 +162,9 @@ def _settings(data: Path | None) -> Settings:
 
 def declared() -> dict[str, Any]:
     """The resources of stepwell.toml by their names in this environment."""
-    declared = tomllib.loads((PROJECT / "stepwell.toml").read_text(encoding="utf-8"))
-    names = {"env": os.environ.get("ENVIRONMENT", "dev"), "account": os.environ.get("AWS_ACCOUNT_ID", "123456789012")}
-
-    def resolved(value: Any) -> Any:
-        if isinstance(value, str):
-            for name, text in names.items():
-                value = value.replace(f"${{{name}}}", text)
-        elif isinstance(value, Mapping):
-            return {name: resolved(item) for name, item in value.items()}
-        return value
-
-    return {kind: resolved(declared.get(kind, {})) for kind in ("buckets", "tables", "topics", "secrets")}
+    default = Environment()
+    name, account = os.environ.get("ENVIRONMENT", default.name), os.environ.get("AWS_ACCOUNT_ID", default.account)
+    return load_project(PROJECT, Environment(name=name, account=account)).resources
 
 
 def _fail(message: str) -> None:

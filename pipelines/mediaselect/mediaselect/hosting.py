@@ -15,11 +15,9 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx
 import uvicorn
@@ -29,10 +27,11 @@ from starlette.routing import Mount
 from mediaselect import identity
 from mediaselect.api import create_app
 from mediaselect.orchestrator import VARIABLES
+from stepwell.project import Environment, load_project
 from stepwell.toolkit.objects import server as objects_server
 
 PROJECT = Path(__file__).resolve().parent.parent
-ACCOUNT, REGION = "123456789012", "us-east-1"
+HOME = Environment()
 
 
 class Host:
@@ -46,7 +45,7 @@ class Host:
 
     def __enter__(self) -> Self:
         self.data.mkdir(parents=True, exist_ok=True)
-        declared = tomllib.loads((PROJECT / "stepwell.toml").read_text(encoding="utf-8"))
+        project = load_project(PROJECT, HOME)
         self._config = uvicorn.Config(
             Starlette(),
             host="127.0.0.1",
@@ -67,14 +66,11 @@ class Host:
         os.environ.update(
             STEPWELL_DATA=str(self.data),
             STEPWELL_OBJECTS_URL=f"{self.url}/objects",
-            STEPWELL_RESOURCES=json.dumps(_resources(declared)),
+            STEPWELL_RESOURCES=json.dumps(project.resources),
             MEDIA_BUCKET_NAME="media",
             ORIGIN_VERIFY_SECRET=self._origin,
             JWT_SECRET=self._jwt,
-            **{
-                variable: f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{declared['machines'][name]['name']}"
-                for name, variable in VARIABLES.items()
-            },
+            **{variable: project.machines[name].arn for name, variable in VARIABLES.items()},
         )
         self._engine = self._serve()
         self._config.loaded_app = Starlette(
@@ -109,6 +105,10 @@ class Host:
             "0",
             "--data",
             str(self.data),
+            "--account",
+            HOME.account,
+            "--region",
+            HOME.region,
         ]
         log = (self.data / "serve.log").open("a")
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -118,22 +118,3 @@ class Host:
                 os.environ["STEPWELL_API_URL"] = line.split(" on ")[1].split()[0]
                 return process
         raise OSError(f"stepwell serve did not start; see {self.data / 'serve.log'}")
-
-
-def _resources(declared: Mapping[str, Any]) -> dict[str, Any]:
-    """The resources of stepwell.toml by their names in the environment dev, as functions get them."""
-
-    def named(value: Any) -> Any:
-        if isinstance(value, str):
-            return value.replace("${env}", "dev").replace("${account}", ACCOUNT)
-        if isinstance(value, dict):
-            return {name: named(item) for name, item in value.items()}
-        return value
-
-    found: dict[str, Any] = {kind: named(declared.get(kind, {})) for kind in ("buckets", "tables", "topics", "secrets")}
-    for kind, resources in found.items():
-        found[kind] = {
-            name: {field: spec[field] for field in ("name", "key", "ttl", "store") if field in spec}
-            for name, spec in resources.items()
-        }
-    return found

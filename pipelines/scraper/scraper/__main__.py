@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from scraper.cms import Cms
 from scraper.errors import ScraperError
 from scraper.executions import Executions
 from scraper.settings import Settings
+from stepwell.project import Environment, load_project
 from stepwell.toolkit.errors import ToolkitError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -81,18 +81,9 @@ def audit() -> None:
 
 def declared() -> dict[str, Any]:
     """The resources of stepwell.toml by their names in this environment."""
-    document = tomllib.loads((PROJECT / "stepwell.toml").read_text(encoding="utf-8"))
-    names = {"env": os.environ.get("ENVIRONMENT", "dev"), "account": os.environ.get("AWS_ACCOUNT_ID", "123456789012")}
-
-    def resolved(value: Any) -> Any:
-        if isinstance(value, str):
-            for name, text in names.items():
-                value = value.replace(f"${{{name}}}", text)
-        elif isinstance(value, dict):
-            return {name: resolved(item) for name, item in value.items()}
-        return value
-
-    return {"project": "scraper", **{kind: resolved(document.get(kind, {})) for kind in ("buckets", "tables")}}
+    default = Environment()
+    name, account = os.environ.get("ENVIRONMENT", default.name), os.environ.get("AWS_ACCOUNT_ID", default.account)
+    return load_project(PROJECT, Environment(name=name, account=account)).resources
 
 
 def main() -> None:

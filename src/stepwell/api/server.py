@@ -154,20 +154,22 @@ class Server:
     Leaving it stops in order: no new connections, long polls are answered, running requests get `GRACE_SECONDS`.
     """
 
-    def __init__(self, app: Application, host: str = "127.0.0.1", port: int = 8083) -> None:
+    def __init__(
+        self, app: Application, host: str = "127.0.0.1", port: int = 8083, listener: socket.socket | None = None
+    ) -> None:
         self.app = app
         self.host = host
         self.port = port
+        self._listener = listener
         self._server: _Uvicorn | None = None
         self._running: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return _url(self.host, self.port)
 
     async def __aenter__(self) -> Server:
-        listener = _listen(self.host, self.port)
+        listener = self._listener or listen(self.host, self.port)
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self.app,
@@ -192,7 +194,7 @@ class Server:
             await asyncio.sleep(0.001)
         engine = self.app.accounts.home
         if engine.mode == "run":  # where functions answer task tokens, and what presigned URLs begin with
-            engine.functions.set_environment({"STEPWELL_API_URL": self.url, "STEPWELL_OBJECTS_URL": self.url + OBJECTS})
+            engine.functions.set_environment(_addresses(self.url))
         return self
 
     async def __aexit__(
@@ -206,7 +208,22 @@ class Server:
         await self.app.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _addresses(url: str) -> dict[str, str]:
+    return {"STEPWELL_API_URL": url, "STEPWELL_OBJECTS_URL": url + OBJECTS}
+
+
+def function_environment(listener: socket.socket) -> dict[str, str]:
+    """What functions are told of the server on this socket. For `Engine.open`: recovered executions call functions at once."""
+    host, port = listener.getsockname()[:2]
+    return _addresses(_url(host, port))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; who connects waits until a server takes it. Raises ServerError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -231,6 +248,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def check_access(host: str, authenticator: Authenticator | None, insecure: bool) -> None:
+    """Raises ServerError when `host` is not a loopback address while nobody has to authenticate, unless `insecure`."""
+    if authenticator is None and not insecure and not is_loopback(host):
+        raise ServerError(
+            f"Listening on {host} lets everybody who can reach it run state machines and functions. Use --auth, or --insecure if "
+            "the network is trusted."
+        )
+
+
 async def serve(
     engine: Engine,
     host: str = "127.0.0.1",
@@ -241,18 +267,14 @@ async def serve(
     insecure: bool = False,
     allowed_hosts: Iterable[str] = (),
     ready: Callable[[Server], None] | None = None,
+    listener: socket.socket | None = None,
     until: asyncio.Event | None = None,
 ) -> None:
-    """Serve the API of an entered engine until `until` is set (None: until SIGINT or SIGTERM).
+    """Serve the API of an entered engine until `until` is set (None: until SIGINT or SIGTERM), on `listener` if there is one.
 
-    Raises ServerError when the port is taken, and when `host` is not a loopback address while nobody has to authenticate, unless
-    `insecure`.
+    Raises ServerError when the port is taken, and what `check_access` raises.
     """
-    if authenticator is None and not insecure and not is_loopback(host):
-        raise ServerError(
-            f"Listening on {host} lets everybody who can reach it run state machines and functions. Use --auth, or --insecure if "
-            "the network is trusted."
-        )
+    check_access(host, authenticator, insecure)
     app = create_app(
         engine,
         open_account=open_account,
@@ -262,7 +284,7 @@ async def serve(
     stop = until or asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM) if until is None else ()
-    async with Server(app, host, port) as server:
+    async with Server(app, host, port, listener) as server:
         for number in signals:
             loop.add_signal_handler(number, stop.set)
         try:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from stepwell.engine import Engine
     from stepwell.project import Project
 
-ACCOUNT = "000000000000"
-"""What the emulators of other services call themselves: ARNs agree with theirs in whatever order they are started."""
 MOCK_FILE = "MockConfigFile.json"
 
 log = logging.getLogger("stepwell.serve")
@@ -90,6 +88,16 @@ def command(
     home_account, home_region = _home(directory, account, region, aws_endpoint)
     loaded = [_load(path, environment, home_account, home_region) for path in projects or []]
 
+    from stepwell.api.server import Server, ServerError, check_access, function_environment, listen, serve
+
+    authenticator = _authenticator(auth, home_region)
+    try:
+        check_access(host, authenticator, insecure)
+        # First of all, because functions are told the address, and executions that are recovered call them at once.
+        listener = listen(host, port)
+    except ServerError as error:
+        raise Problem(str(error), UNUSABLE) from error
+
     def opened(number: str) -> Engine:
         home = number == home_account
         folder = directory if home or directory is None else directory / "accounts" / number
@@ -102,6 +110,7 @@ def command(
             retention_days=retention_days,
             retention_count=retention_count,
             mock_file=_mock_file(),
+            environment=function_environment(listener),
         )
 
     async def other_account(number: str) -> Engine:
@@ -110,10 +119,6 @@ def command(
         return engine
 
     async def main() -> None:
-        from stepwell.api.server import Server, ServerError, serve
-
-        authenticator = _authenticator(auth, home_region)
-
         def ready(server: Server) -> None:
             place = "in memory, nothing is kept" if directory is None else f"data in {directory}"
             print(f"Stepwell serves the Step Functions API on {server.url} ({place})", flush=True)
@@ -131,6 +136,7 @@ def command(
                     insecure=insecure,
                     allowed_hosts=allow_host or (),
                     ready=ready,
+                    listener=listener,
                 )
             except ServerError as error:
                 raise Problem(str(error), UNUSABLE) from error
@@ -144,7 +150,7 @@ def command(
 def _home(directory: Path | None, account: str | None, region: str | None, aws_endpoint: str | None) -> tuple[str, str]:
     """Account and region of the ARNs: as asked for, as the data directory has them, as the emulator that is used calls itself."""
     from stepwell.engine.errors import EngineError
-    from stepwell.engine.home import REGION, home_of
+    from stepwell.engine.home import ACCOUNT, REGION, home_of
     from stepwell.tasks.emulators import account_at, is_emulator
 
     try:

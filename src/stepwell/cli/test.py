@@ -47,7 +47,7 @@ def command(
         "stateName": state,
         "input": read_input(input),
         "inspectionLevel": "DEBUG",
-        "roleArn": "arn:aws:iam::123456789012:role/test",
+        "roleArn": "arn:aws:iam::000000000000:role/test",
     }
     if mock is not None:
         parameters["mock"] = {"result": read_input(mock)}

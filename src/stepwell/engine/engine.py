@@ -91,6 +91,7 @@ class Engine:
         retention_days: float,
         retention_count: int | None,
         mock_file: str | Path | None,
+        environment: Mapping[str, str] | None,
     ) -> None:
         self.directory = directory
         self._home = arns
@@ -102,6 +103,7 @@ class Engine:
         self._given_functions = functions
         self._items = items
         self._mock_file = mock_file
+        self._environment = environment or {}
         self._retention = (retention_days, retention_count)
         self._clients: AwsClients | None = None
         self._dispatcher: Dispatcher | None = None
@@ -127,6 +129,7 @@ class Engine:
         retention_days: float = DAYS,
         retention_count: int | None = None,
         mock_file: str | Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Engine:
         """An engine on a data directory (made if absent), or in memory without one. Use it as `async with`.
 
@@ -134,11 +137,12 @@ class Engine:
             when the directory is opened to run. "read" only looks; it needs no lock, so another process may run the directory.
         durability: "process": what was acknowledged survives `kill -9` and a crash of the program at any moment; a power loss or a
             crash of the kernel may take the last commits, never the consistency. "power": every commit waits for the disk.
-        account, region, partition: of its ARNs. A directory keeps those it was made with (at first 123456789012, us-east-1, aws).
+        account, region, partition: of its ARNs. A directory keeps those it was made with (at first 000000000000, us-east-1, aws).
         retention_days: closed executions are deleted so long after their end.
         retention_count: only so many executions are kept, the newest by their start, besides those that are open.
         clock, runner, functions, items: replaced by tests; the defaults are the system's clock and `stepwell.tasks`.
         mock_file: a mock configuration file of Step Functions Local (see `stepwell.engine.mockfile`), for `ARN#TestCase`.
+        environment: variables that every function gets beneath its own.
 
         Raises, on entering, OtherHome, MockFileError, DirectoryInUse, JournalTooNew, JournalCorrupt, JournalBusy, JournalFull or
         JournalError.
@@ -156,6 +160,7 @@ class Engine:
             retention_days=retention_days,
             retention_count=retention_count,
             mock_file=mock_file,
+            environment=environment,
         )
 
     # -- opening and closing
@@ -228,10 +233,11 @@ class Engine:
 
         logs = None if self.directory is None else LogStore(self.directory / "logs")
         arns = self.arns
+        # Where the toolkit's embedded ports have their data.
+        data = {} if self.directory is None else {"STEPWELL_DATA": str(self.directory.absolute())}
         self.functions = FunctionPool(
             logs=logs,
-            # Where the toolkit's embedded ports have their data.
-            environment={} if self.directory is None else {"STEPWELL_DATA": str(self.directory.absolute())},
+            environment={**data, **self._environment},
             account=arns.account,
             region=arns.region,
             partition=arns.partition,

@@ -16,7 +16,9 @@ from stepwell.engine.journal import FILE, Journal
 
 __all__ = ["ACCOUNT", "PARTITION", "REGION", "OtherHome", "home_of", "settle"]
 
-PARTITION, REGION, ACCOUNT = "aws", "us-east-1", "123456789012"
+PARTITION, REGION = "aws", "us-east-1"
+ACCOUNT = "000000000000"
+"""As most emulators of AWS call themselves: ARNs agree with theirs in whatever order they are started."""
 _KEY = ("engine", "home")
 
 

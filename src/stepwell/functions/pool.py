@@ -85,7 +85,7 @@ class FunctionPool:
         on_log: Callable[[LogRecord], None] | None = None,
         forward_logs: bool = False,
         environment: Mapping[str, str] | None = None,
-        account: str = "123456789012",
+        account: str = "000000000000",
         region: str = "us-east-1",
         partition: str = "aws",
         max_workers: int | None = None,

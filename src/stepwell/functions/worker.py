@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from importlib.machinery import SourceFileLoader
 from typing import Any
 
 from stepwell.functions import handlers, typed, wire
@@ -33,6 +34,7 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     _end_with(int(sys.argv[2]))
     _be_killed_first()
+    _leave_new_sources_uncached()
     # httpx imports its command line client (click, rich, pygments: 0.2 s) wherever these are installed; a function has no use for it.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     _, head, _ = _receive(channel)
@@ -74,6 +76,20 @@ def _be_killed_first() -> None:
             file.write("500")
     except OSError:
         pass
+
+
+def _leave_new_sources_uncached() -> None:
+    """Write no bytecode for a source of the last two seconds.
+
+    Python tells sources apart by second and length: code replaced within the second would run as what was cached of the code before.
+    """
+    write = SourceFileLoader.set_data
+
+    def set_data(self: SourceFileLoader, path: str, data: bytes, **options: Any) -> None:
+        if time.time() - os.stat(self.path).st_mtime > 2:  # noqa: PTH116  no pathlib in a lean process
+            write(self, path, data, **options)
+
+    SourceFileLoader.set_data = set_data  # type: ignore[method-assign, assignment]
 
 
 def _receive(channel: socket.socket) -> tuple[int, bytes, bytes]:

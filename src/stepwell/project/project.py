@@ -22,7 +22,7 @@ from stepwell.project.schema import (
     WorkerDeclaration,
 )
 
-DEFAULT_ACCOUNT = "123456789012"
+DEFAULT_ACCOUNT = "000000000000"
 DEFAULT_REGION = "us-east-1"
 DEFAULT_ENVIRONMENT = "dev"
 

@@ -16,7 +16,7 @@ const client = new SFNClient({
   credentials: { accessKeyId: process.env.AWS_ACCESS_KEY_ID, secretAccessKey: process.env.AWS_SECRET_ACCESS_KEY },
   disableHostPrefix: true,
 });
-const roleArn = "arn:aws:iam::123456789012:role/test";
+const roleArn = "arn:aws:iam::000000000000:role/test";
 const { stateMachineArn } = await client.send(new CreateStateMachineCommand({ name: "javascript", definition, roleArn }));
 const { executionArn } = await client.send(new StartExecutionCommand({ stateMachineArn, input: '{"n":1}' }));
 

@@ -165,7 +165,7 @@ def test_30_low_throughput(cloud, sync):
 
 
 FUNCTIONS = ("token-validator", "media-lister", "video-downloader")
-MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:gopro-sync-orchestrator"
+MACHINE = "arn:aws:states:us-east-1:000000000000:stateMachine:gopro-sync-orchestrator"
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_trigger_on_aws(monkeypatch):
         "AWS_DEFAULT_REGION": "eu-west-1",
     }.items():
         monkeypatch.setenv(name, value)
-    role = "arn:aws:iam::123456789012:role/r"
+    role = "arn:aws:iam::000000000000:role/r"
     template = {
         "Resources": {
             "M": {

@@ -256,7 +256,7 @@ def call(function: str, event: Mapping[str, Any]) -> dict[str, Any]:
         aws_request_id="request",
         function_name=function,
         function_version="$LATEST",
-        invoked_function_arn=f"arn:aws:lambda:us-east-1:123456789012:function:{function}",
+        invoked_function_arn=f"arn:aws:lambda:us-east-1:000000000000:function:{function}",
         memory_limit_in_mb="512",
         log_group_name="log",
         log_stream_name="log",
