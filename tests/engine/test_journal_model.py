@@ -214,6 +214,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def fill_disk(self) -> None:
         """The next commit fails; what was added stays in order for the one after."""
+        self.commit()  # what is deleted leaves room only then
         pages = self.journal._connection.execute("PRAGMA page_count").fetchone()[0]
         self.journal._connection.execute(f"PRAGMA max_page_count = {pages}")
         free = self.journal._connection.execute("PRAGMA freelist_count").fetchone()[0]
