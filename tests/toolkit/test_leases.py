@@ -68,6 +68,23 @@ def test_one_holder_at_a_time(table: Table, clock: Clock) -> None:
     assert item["run_id"] == "r1"  # the record is never removed
 
 
+def test_what_follows_from_the_expiry_moves_with_it(table: Table, clock: Clock) -> None:
+    lease = take(
+        table,
+        clock,
+        attributes={"GSI1PK": "LOCK#lines"},
+        derived=lambda expires: {"GSI1SK": f"EXPIRES#{expires}"},
+    )
+    first = table.get(KEY)
+    clock.now += 60
+    lease.renew()
+    second = table.get(KEY)
+    assert first is not None and second is not None
+    assert first["GSI1SK"] == "EXPIRES#2030-01-01T00:16:00.000000+00:00"
+    assert second["GSI1SK"] == f"EXPIRES#{second['expires']}" == "EXPIRES#2030-01-01T00:17:00.000000+00:00"
+    assert [found["owner"] for found in table.query("LOCK#lines", index="GSI1")] == [lease.owner]
+
+
 def test_takeover_after_expiry(table: Table, clock: Clock) -> None:
     old = take(table, clock, ttl=100)
     clock.now += 99

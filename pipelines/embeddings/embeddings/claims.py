@@ -39,7 +39,7 @@ def claim(batch_id: str, run_id: str, moment: str, *, allowed: Sequence[str] = (
         if item is None or item.get("embedding_status", "NONE") not in allowed or item.get("is_noise"):
             raise ConditionFailed
         return with_status(
-            item,
+            {name: value for name, value in item.items() if name != "embedding_error"},
             "PENDING",
             embedding_batch_id=batch_id,
             claimed_at=moment,

@@ -106,6 +106,11 @@ class Settings:
             problems.append(f"VECTOR_SPACE is {found['vector_space']!r}; it must be l2, cosine or ip")
         if not 1 <= int(found.get("vector_page", 1)) <= 5461:
             problems.append("VECTOR_PAGE must be at most 5461, Chroma's limit")
+        ttl, beat = (float(found.get(name, getattr(cls, name))) for name in ("lock_ttl_s", "lock_heartbeat_s"))
+        if ttl <= 3 * beat:
+            problems.append(
+                f"LOCK_TTL_S is {ttl:g} and must be more than three heartbeats (LOCK_HEARTBEAT_S is {beat:g})"
+            )
         if problems:
             raise ValidationError("; ".join(problems))
         return cls(**found)  # type: ignore[arg-type]

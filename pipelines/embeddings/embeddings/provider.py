@@ -25,7 +25,7 @@ _REPEATABLE = (408, 409, 429)
 
 
 class Breaker:
-    """Opens after 3 failures in a row, lets one call through after the recovery time, closes after 2 successes."""
+    """Opens after 3 failures in a row, is half open after the recovery time, closes after 2 successes."""
 
     def __init__(self, recovery: float, *, failures: int = 3, successes: int = 2) -> None:
         self._recovery = recovery
@@ -33,34 +33,33 @@ class Breaker:
         self._needed = successes
         self._lock = threading.Lock()
         self._failed = 0
-        self._succeeded = successes
-        self._opened = 0.0
+        self._succeeded = 0
+        self._opened: float | None = None
+        """When it opened last; None while it is closed."""
 
     def check(self) -> None:
         """Raise ProviderUnavailable while it is open."""
         with self._lock:
-            if self._failed >= self._limit:
-                left = self._opened + self._recovery - time.monotonic()
-                if left > 0:
-                    raise ProviderUnavailable(
-                        f"the provider failed {self._failed} times in a row; next try in {left:.0f} s"
-                    )
-                self._failed = self._limit - 1  # half open: one more failure opens it again
-                self._succeeded = 0
+            left = 0.0 if self._opened is None else self._opened + self._recovery - time.monotonic()
+            if left > 0:
+                raise ProviderUnavailable(
+                    f"the provider failed {self._failed} times in a row; next try in {left:.0f} s"
+                )
 
     def success(self) -> None:
         """A call succeeded."""
         with self._lock:
             self._succeeded += 1
-            if self._succeeded >= self._needed:
+            if self._opened is None or self._succeeded >= self._needed:
                 self._failed = 0
+                self._opened = None
 
     def failure(self) -> None:
         """A call failed for a reason that lies with the provider."""
         with self._lock:
             self._failed += 1
             self._succeeded = 0
-            if self._failed >= self._limit:
+            if self._opened is not None or self._failed >= self._limit:  # half open: one failure opens it again
                 self._opened = time.monotonic()
 
 

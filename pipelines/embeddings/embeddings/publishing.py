@@ -250,6 +250,7 @@ def held(services: Services, entity: Entity, run: str) -> Iterator[leases.Lease]
             max_failures=settings.lock_max_hb_failures,
             waiting=waiting,
             attributes=attributes,
+            derived=lambda expires: {"GSI1SK": f"EXPIRES#{expires}"},
         ) as lease:
             yield lease
     except LeaseUnavailable as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from embeddings import batches, claims
@@ -106,17 +106,26 @@ def _placed(services: Services, entity: Entity) -> int:
                 key,
                 lambda found: found.get("embedding_status") == "FAILED" and found.get("embedding_error") == UNPLACEABLE,
                 "NONE",
+                without=("embedding_error",),
                 embedding_attempts=0,
-                embedding_error=None,
             )
     return count
 
 
-def _changed(services: Services, key: ItemKey, still: Callable[[Item], bool], status: str, **attributes: Any) -> int:
+def _changed(
+    services: Services,
+    key: ItemKey,
+    still: Callable[[Item], bool],
+    status: str,
+    *,
+    without: Sequence[str] = (),
+    **attributes: Any,
+) -> int:
     def change(item: Item | None) -> Item:
         if item is None or not still(item):
             raise claims.ConditionFailed
-        return claims.with_status(item, status, **attributes)
+        kept = {name: value for name, value in item.items() if name not in without}
+        return claims.with_status(kept, status, **attributes)
 
     try:
         services.table.mutate(key.record, change)

@@ -81,7 +81,10 @@ def _prepare(
     if summary["status"] != batches.SUBMITTING or summary.get("openai_input_file_id"):
         return summary
     file_id = services.provider.upload_file(f"{batch_id}.jsonl", content)
-    return batches.update(services.table, batch_id, expect=(batches.SUBMITTING,), openai_input_file_id=file_id)
+    # The counts are those of this file: an earlier attempt may have been stopped before it had written its own.
+    return batches.update(
+        services.table, batch_id, expect=(batches.SUBMITTING,), openai_input_file_id=file_id, **attributes
+    )
 
 
 def adopt(services: Services, summary: Item) -> Item | None:

@@ -31,6 +31,8 @@ from stepwell.toolkit.records import Item, Key, Table
 log = logger(__name__)
 
 Clock = Callable[[], float]
+Derived = Callable[[str], Mapping[str, Any]]
+"""Attributes that follow from the time of expiry, an ISO 8601 text in UTC with microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,16 @@ NO_WAITING = Waiting(tries=1)
 class Lease:
     """A held lease. `fence` is larger than that of every earlier holder. Made by `acquire`."""
 
-    def __init__(self, table: Table, key: Key, owner: str, fence: int, ttl: float, clock: Clock) -> None:
+    def __init__(
+        self, table: Table, key: Key, owner: str, fence: int, ttl: float, clock: Clock, derived: Derived | None = None
+    ) -> None:
         self.key = key
         self.owner = owner
         self.fence = fence
         self.ttl = ttl
         self._table = table
         self._clock = clock
+        self._derived = derived
         self._lost: str | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -88,7 +93,7 @@ class Lease:
         def extend(item: Item | None) -> Item:
             self._require(item)
             assert item is not None
-            return {**item, **_times(self._clock(), self.ttl)}
+            return {**item, **_times(self._clock(), self.ttl, self._derived)}
 
         self._table.mutate(self.key, extend)
 
@@ -169,13 +174,15 @@ def acquire(
     owner: str | None = None,
     waiting: Waiting = NO_WAITING,
     attributes: Mapping[str, Any] | None = None,
+    derived: Derived | None = None,
     clock: Clock = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Lease:
     """Take the lease under `key`, if it is free or its holder's time (`ttl` seconds) is over.
 
-    `owner` defaults to a new UUID: two holders never share one. `attributes` are stored with it (run id, index keys). Raises
-    `LeaseUnavailable` naming the holder.
+    `owner` defaults to a new UUID: two holders never share one. `attributes` are stored with it (run id, index keys), and
+    so is what `derived` makes of the time of expiry, whenever that changes (an index by expiry). Raises `LeaseUnavailable` naming
+    the holder.
     """
     owner = owner or str(uuid.uuid4())
 
@@ -184,14 +191,14 @@ def acquire(
         if item is not None and item.get("owner") and item.get("expires_ms", 0) >= now * 1000:
             raise _Held(item)
         fence = int((item or {}).get("fence", 0)) + 1
-        return {**(item or {}), **(attributes or {}), "owner": owner, "fence": fence, **_times(now, ttl)}
+        return {**(item or {}), **(attributes or {}), "owner": owner, "fence": fence, **_times(now, ttl, derived)}
 
     waited, pause, attempt = 0.0, waiting.first, 1
     while True:
         try:
             stored = table.mutate(key, take)
             assert stored is not None
-            return Lease(table, key, owner, int(stored["fence"]), ttl, clock)
+            return Lease(table, key, owner, int(stored["fence"]), ttl, clock, derived)
         except _Held as held:
             age = clock() - held.item.get("heartbeat_ms", 0) / 1000
             live = attempt >= 3 and age < waiting.live_heartbeat
@@ -216,9 +223,10 @@ def hold(
     max_failures: int = 3,
     waiting: Waiting = NO_WAITING,
     attributes: Mapping[str, Any] | None = None,
+    derived: Derived | None = None,
 ) -> Iterator[Lease]:
     """`acquire`, with a heartbeat every `heartbeat` seconds (default: a quarter of the ttl), released at the end."""
-    with acquire(table, key, ttl=ttl, waiting=waiting, attributes=attributes) as lease:
+    with acquire(table, key, ttl=ttl, waiting=waiting, attributes=attributes, derived=derived) as lease:
         lease.start_heartbeat(ttl / 4 if heartbeat is None else heartbeat, max_failures=max_failures)
         yield lease
 
@@ -228,13 +236,15 @@ class _Held(Exception):
         self.item = item
 
 
-def _times(now: float, ttl: float) -> dict[str, Any]:
+def _times(now: float, ttl: float, derived: Derived | None) -> dict[str, Any]:
     def iso(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
 
+    expires = iso(now + ttl)
     return {
+        **({} if derived is None else derived(expires)),
         "expires_ms": int((now + ttl) * 1000),
-        "expires": iso(now + ttl),
+        "expires": expires,
         "heartbeat_ms": int(now * 1000),
         "heartbeat": iso(now),
     }

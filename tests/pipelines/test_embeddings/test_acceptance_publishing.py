@@ -56,9 +56,14 @@ def test_23_two_final_merges_at_once(pipeline, tmp_path):
     assert pipeline.snapshots().manifest(history[0])["applied_runs"] != []
 
 
+def heartless(services, ttl):
+    """The services of a process that does not renew its lock: what a paused one is to the others."""
+    return replace(services, settings=replace(services.settings, lock_ttl_s=ttl, lock_heartbeat_s=1000.0))
+
+
 @pytest.mark.parametrize("when", ["while it applies", "before the pointer"])
 def test_24_a_paused_holder_loses(make, tmp_path, when):
-    pipeline = make(LOCK_TTL_S=4, LOCK_HEARTBEAT_S=1000)  # a paused process beats no heart
+    pipeline = make()
     slow = final_event(pipeline, "slow", [delta(pipeline, plain("slow"))])
     quick = final_event(pipeline, "quick", [delta(pipeline, plain("quick"))])
     paused, go_on = threading.Event(), threading.Event()
@@ -69,9 +74,8 @@ def test_24_a_paused_holder_loses(make, tmp_path, when):
             paused.set()
             assert go_on.wait(60)
 
-    services = pipeline.services
+    services = heartless(pipeline.services, 4)  # a paused process beats no heart
     watched = replace(services, vectors=Watched(pipeline.vectors, pause))
-    pipeline.set(LOCK_TTL_S=960)  # for the other one
     with ThreadPoolExecutor(1) as pool:
         attempt = pool.submit(publishing.final_merge, watched, WORDS, slow)
         assert paused.wait(60)
@@ -92,17 +96,28 @@ def test_24_a_paused_holder_loses(make, tmp_path, when):
 
 
 def test_25_fencing(make):
-    pipeline = make(LOCK_TTL_S=0.05, LOCK_HEARTBEAT_S=1000)
+    pipeline = make()
     fences = []
-    with pytest.raises(LockLost), publishing.held(pipeline.services, WORDS, "first") as former:
+    with pytest.raises(LockLost), publishing.held(heartless(pipeline.services, 0.05), WORDS, "first") as former:
         fences.append(former.fence)
-        pipeline.set(LOCK_TTL_S=100)
         while True:
             try:
                 with publishing.held(pipeline.services, WORDS, "second") as holder:
                     fences.append(holder.fence)
                     before = pipeline.table.get(LOCK)
                     assert before["run_id"] == "second" and before["owner"] == holder.owner
+                    assert before == {
+                        **before,
+                        "PK": "LOCK#words#chroma-words-update",
+                        "SK": "LOCK",
+                        "TYPE": "COMPACTION_LOCK",
+                        "collection": "words",
+                        "fence": holder.fence,
+                        "GSI1PK": "LOCK#words",
+                        "GSI1SK": f"EXPIRES#{before['expires']}",
+                    }
+                    [indexed] = pipeline.table.query("LOCK#words", index="GSI1")
+                    assert indexed == before
                     with pytest.raises(LeaseLost):
                         former.renew()
                     former.release()

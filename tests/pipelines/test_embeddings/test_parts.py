@@ -1,6 +1,6 @@
 """The parts: normalisers, metadata, places, the provider's client, noise, settings."""
 
-import threading
+import time
 
 import pytest
 from embeddings.config import Settings
@@ -141,6 +141,8 @@ async def test_places(make, tmp_path):
     pipeline.table.put(lost.place("LATE SHOP"))
     assert pipeline.call("reconcile", entity="word")["placed"] == 1
     assert pipeline.states() == {"SUCCESS": 2, "NONE": 1}
+    [placed] = [item for item in pipeline.items() if item["embedding_status"] == "NONE"]
+    assert "embedding_error" not in placed and placed["embedding_attempts"] == 0
 
 
 def test_noise_is_reconciled(pipeline):
@@ -187,18 +189,33 @@ def test_the_breaker():
         breaker.failure()
     with pytest.raises(ProviderUnavailable):
         breaker.check()
-    quick = Breaker(0)
+    scattered = Breaker(1000)
+    for _ in range(5):
+        scattered.failure()
+        scattered.failure()
+        scattered.success()
+        scattered.check()  # never three in a row
+
+
+def test_the_breaker_recovers(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    breaker = Breaker(30)
     for _ in range(3):
-        quick.failure()
-    quick.check()
-    quick.failure()
-    assert threading.active_count() >= 1
-    quick.check()
-    quick.success()
-    quick.success()
-    quick.failure()
-    quick.failure()
-    quick.check()
+        breaker.failure()
+    now = 31
+    breaker.check()
+    breaker.success()
+    breaker.failure()
+    with pytest.raises(ProviderUnavailable):
+        breaker.check()  # half open: one failure is enough
+    now = 62
+    breaker.check()
+    breaker.success()
+    breaker.success()
+    breaker.failure()
+    breaker.failure()
+    breaker.check()  # closed: it takes three again
 
 
 async def test_slow_completion(pipeline, api):
@@ -227,6 +244,13 @@ def test_ids():
 
 def test_settings_name_everything_that_is_wrong():
     with pytest.raises(ValidationError) as error:
-        Settings.from_environment({"S3_BUCKET": "b", "CHUNK_SIZE": "no", "VECTOR_SPACE": "round"})
-    for name in ("DYNAMODB_TABLE_NAME", "CHROMADB_BUCKET", "OPENAI_API_KEY", "CHUNK_SIZE", "VECTOR_SPACE"):
+        Settings.from_environment({"S3_BUCKET": "b", "CHUNK_SIZE": "no", "VECTOR_SPACE": "round", "LOCK_TTL_S": "180"})
+    for name in (
+        "LOCK_TTL_S",
+        "DYNAMODB_TABLE_NAME",
+        "CHROMADB_BUCKET",
+        "OPENAI_API_KEY",
+        "CHUNK_SIZE",
+        "VECTOR_SPACE",
+    ):
         assert name in str(error.value)
