@@ -11,7 +11,6 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from stepwell.api.lambda_invoke import LambdaInvocations
 from stepwell.functions.uploads import MAX_UNPACKED, BadArchive, unpack
 
 from .conftest import ACCOUNT, REGION, ROLE, Running, archive
@@ -188,11 +187,11 @@ def emulator():
     server.stop()
 
 
-def test_asynchronous_invocations_retry_and_then_tell_of_it(emulator, monkeypatch):
+def test_asynchronous_invocations_retry_and_then_tell_of_it(emulator):
     import boto3
 
-    monkeypatch.setattr(LambdaInvocations, "__init__", _without_pauses(LambdaInvocations.__init__))
     with Running(engine={"aws_endpoint": emulator}) as server:
+        server.engine.invocations.retry_seconds = (0.01, 0.01)
         options = {"region_name": REGION, "aws_access_key_id": ACCOUNT, "aws_secret_access_key": "x"}
         sqs = boto3.client("sqs", endpoint_url=emulator, **options)
         dead, failed = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("dead", "failed"))
@@ -212,13 +211,6 @@ def test_asynchronous_invocations_retry_and_then_tell_of_it(emulator, monkeypatc
         assert record["requestContext"]["approximateInvokeCount"] == 2
         assert (record["requestPayload"], record["responsePayload"]["errorType"]) == ({"n": 1}, "ValueError")
         assert invoke(client, InvocationType="DryRun")[0]["StatusCode"] == 204
-
-
-def _without_pauses(original):
-    def init(self, functions, aws):
-        original(self, functions, aws, (0.01, 0.01))
-
-    return init
 
 
 def receive(sqs, url):

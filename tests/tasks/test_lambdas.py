@@ -7,6 +7,7 @@ import pytest
 
 from stepwell.functions import FunctionPool, FunctionSpec
 from stepwell.tasks import Dispatcher, TaskError
+from stepwell.tasks.lambdas import Functions
 
 from .conftest import ACCOUNT, REGION, run
 
@@ -25,11 +26,23 @@ def who(event, context):
     return {"request": context.aws_request_id, "client": context.client_context.custom}
 
 
+class Kept(list):
+    """The events that were accepted."""
+
+    async def accept(self, function, payload, *, call, qualifier=None):
+        self.append((function, payload, call.request_id))
+
+
 @pytest.fixture
-async def dispatcher():
+def kept():
+    return Kept()
+
+
+@pytest.fixture
+async def dispatcher(kept):
     specs = [FunctionSpec(name=f.__name__, handler=f, inline=True, typed=False) for f in (echo, fail, who)]
     async with FunctionPool(specs, account=ACCOUNT, region=REGION) as pool:
-        yield Dispatcher(functions=pool)
+        yield Dispatcher(functions=Functions(pool, kept))
 
 
 @pytest.mark.parametrize("event", [0, 0.0, True, "HelloWorld", {}, [], None, {"a": [1, {"b": None}]}])
@@ -83,9 +96,14 @@ async def test_a_function_that_does_not_exist(dispatcher):
         )
 
 
-async def test_kinds_of_invocation(dispatcher):
-    event = await run(dispatcher, "lambda:invoke", {"FunctionName": "fail", "InvocationType": "Event"})
+async def test_kinds_of_invocation(dispatcher, kept):
+    arguments = {"FunctionName": "fail", "InvocationType": "Event", "Payload": {"n": 1}}
+    event = await run(dispatcher, "lambda:invoke", arguments)
     assert (event["StatusCode"], event["Payload"]) == (202, "")
+    await run(dispatcher, "lambda:invoke", arguments)
+    [first, second] = kept
+    assert first == second, "an attempt that is run again gives the same event"
+    assert first[:2] == ("fail", b'{"n":1}')
     dry = await run(dispatcher, "lambda:invoke", {"FunctionName": "fail", "InvocationType": "DryRun"})
     assert dry["StatusCode"] == 204
     tail = await run(dispatcher, "lambda:invoke", {"FunctionName": "echo", "LogType": "Tail"})

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 
 from stepwell.engine.engine import Engine
 from stepwell.engine.errors import ServiceQuotaExceededException
-from stepwell.functions import FunctionPool
+from stepwell.tasks.lambdas import Functions
 
 MAX_ACCOUNTS = 50
 """Engines a server keeps open: an access key is the client's own invention where nobody has to sign."""
@@ -52,10 +52,10 @@ class Accounts:
         parts = arn.split(":", 5)
         return self._engines.get(parts[4]) if len(parts) == 6 else None
 
-    def functions_of(self, account: str) -> FunctionPool | None:
+    def functions_of(self, account: str) -> Functions | None:
         """The functions of an account whose engine is open; the home account's for an empty id."""
         engine = self._engines.get(account or self.account)
-        return None if engine is None else engine.functions
+        return None if engine is None else Functions(engine.functions, engine.invocations)
 
     async def of_account(self, account: str) -> Engine:
         engine = self._engines.get(account)

@@ -300,15 +300,11 @@ class LambdaProtocol:
         self._metrics = metrics
         self._services: dict[int, tuple[LambdaFunctions, LambdaInvocations]] = {}
 
-    def close(self) -> None:
-        for _, invocations in self._services.values():
-            invocations.close()
-
     def service(self, engine: Engine) -> tuple[LambdaFunctions, LambdaInvocations]:
         found = self._services.get(id(engine))
         if found is None:
             functions = LambdaFunctions(engine)
-            found = self._services[id(engine)] = functions, LambdaInvocations(functions, engine.aws())
+            found = self._services[id(engine)] = functions, LambdaInvocations(functions)
         return found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

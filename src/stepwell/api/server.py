@@ -204,7 +204,6 @@ class Server:
             self._server.should_exit = True
             self.app.step_functions.release_polls()
             await self._running
-        self.app.lambda_functions.close()
         await self.app.close()
 
 

@@ -42,6 +42,7 @@ from stepwell.engine.schedules import Schedules
 from stepwell.engine.service import Service
 
 if TYPE_CHECKING:
+    from stepwell.engine.invocations import Invocations
     from stepwell.engine.mocking import Mocks
     from stepwell.engine.monitoring import Monitoring
     from stepwell.functions.pool import FunctionPool
@@ -75,6 +76,8 @@ class Engine:
     """Runs this engine's functions; `register` adds one."""
     uploads: Uploads
     """The functions uploaded through the Lambda API."""
+    invocations: Invocations
+    """Asynchronous invocations of functions."""
 
     def __init__(
         self,
@@ -202,6 +205,7 @@ class Engine:
         runner = self._runner or self.dispatcher
         host.outside = Dispatch(host, clock, runner, self.activities, self.map_runs, mocks)
         await recovery.recover()
+        self.invocations.start()
         self.schedules.start()
         self.retention = Retention(journal, clock, *self._retention)
         self.retention.start()
@@ -223,6 +227,13 @@ class Engine:
         self.uploads = Uploads(None if self.directory is None else self.directory / "lambda")
         for spec in self.uploads.specs():
             self.functions.register(spec)
+        from stepwell.engine.invocations import Invocations
+        from stepwell.tasks.destinations import Destinations
+
+        destinations = Destinations(
+            self.uploads, self.aws(), lambda arn, event, call: self.invocations.accept(arn, event, call=call)
+        )
+        self.invocations = Invocations(self.journal, self.clock, self.functions, destinations)
 
     async def _open_pool(self) -> None:
         if self._given_functions is not None:
@@ -246,8 +257,10 @@ class Engine:
 
     def _make_dispatcher(self) -> Dispatcher:
         from stepwell.tasks.dispatcher import Dispatcher
+        from stepwell.tasks.lambdas import Functions
 
-        return Dispatcher(functions=self.functions, executions=Service(self), aws=self.aws())
+        functions = Functions(self.functions, self.invocations)
+        return Dispatcher(functions=functions, executions=Service(self), aws=self.aws())
 
     def _make_items(self) -> ItemPort | None:
         if self.mode != "run":
@@ -283,6 +296,7 @@ class Engine:
                 self.dispatcher.detach()
                 self._host.stop()
                 await self._host.stopped()
+                await self.invocations.stop()
                 if self._given_functions is None:
                     await self.functions.close()
                 self.uploads.close()

@@ -7,11 +7,10 @@ from typing import Any
 
 import orjson
 
-from stepwell.functions import FunctionPool
 from stepwell.tasks.aws_clients import AwsClients
 from stepwell.tasks.endpoints import Endpoints
 from stepwell.tasks.jobs import Jobs, is_job
-from stepwell.tasks.lambdas import FunctionsOf, Lambdas
+from stepwell.tasks.lambdas import Functions, FunctionsOf, Lambdas
 from stepwell.tasks.nested import start_execution
 from stepwell.tasks.ports import Executions
 from stepwell.tasks.requests import Submitted, TaskError, TaskRequest
@@ -38,7 +37,7 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        functions: FunctionPool | None = None,
+        functions: Functions | None = None,
         executions: Executions | None = None,
         aws: AwsClients | None = None,
         poll_seconds: tuple[float, float] = (1.0, 15.0),

@@ -6,17 +6,17 @@ Source: https://docs.aws.amazon.com/step-functions/latest/dg/connect-lambda.html
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from stepwell.functions import Call, FunctionPool, InvokeResult, TooManyRequests, UnknownFunction
+from stepwell.functions import Call, FunctionPool, TooManyRequests, UnknownFunction
 from stepwell.tasks.aws_clients import AwsClients, Caller, CallFailed
+from stepwell.tasks.ports import AsynchronousInvocations
 from stepwell.tasks.requests import TaskError, TaskRequest
 from stepwell.tasks.wording import optimised_error, sdk_metadata
 
@@ -50,14 +50,21 @@ class Outcome:
     headers: dict[str, str] | None = None
 
 
-FunctionsOf = Callable[[str], FunctionPool | None]
+class Functions(NamedTuple):
+    """The functions of one account: who runs them, and who keeps what is to be run later."""
+
+    pool: FunctionPool
+    invocations: AsynchronousInvocations
+
+
+FunctionsOf = Callable[[str], Functions | None]
 
 
 @dataclass(slots=True)
 class Lambdas:
     """Invokes functions for Task states."""
 
-    pool: FunctionPool | None
+    functions: Functions | None
     aws: AwsClients | None
     others: FunctionsOf | None = None
     """Where the host has several accounts: the functions of another one; of the host's own for an empty id."""
@@ -122,9 +129,9 @@ class Lambdas:
         return answer
 
     async def _invoke(self, task: TaskRequest, function: str, event: bytes, arguments: dict[str, Any]) -> Outcome:
-        pool = await self._pool(task, function)
-        if pool is not None:
-            return await self._invoke_here(pool, task, function, event, arguments)
+        functions = await self._functions(task, function)
+        if functions is not None:
+            return await self._invoke_here(functions, task, function, event, arguments)
         if self.aws is not None:
             return await self._invoke_aws(self.aws, task, function, event, arguments)
         raise optimised_error(
@@ -133,8 +140,8 @@ class Lambdas:
             _ERRORS,
         )
 
-    async def _pool(self, task: TaskRequest, function: str) -> FunctionPool | None:
-        """The pool that has the function: of the account its ARN or the task's role names, else of the execution's own.
+    async def _functions(self, task: TaskRequest, function: str) -> Functions | None:
+        """Those that have the function: of the account its ARN or the task's role names, else of the execution's own.
 
         Roles are not checked here: a name that is unknown in the role's account may also be the host's own function.
         """
@@ -142,18 +149,18 @@ class Lambdas:
         named = function if function.startswith("arn:") else role if isinstance(role, str) else ""
         account = named.split(":", 5)[4] if named.count(":") >= 5 else task.account
         for candidate in (account, "") if role else (account,):
-            pool = self.pool if candidate == task.account or self.others is None else self.others(candidate)
-            if pool is not None:
-                await pool.arrival(function)
+            found = self.functions if candidate == task.account or self.others is None else self.others(candidate)
+            if found is not None:
+                await found.pool.arrival(function)
                 try:
-                    pool.resolve(function)
-                    return pool
+                    found.pool.resolve(function)
+                    return found
                 except UnknownFunction:
                     continue
         return None
 
     async def _invoke_here(
-        self, pool: FunctionPool, task: TaskRequest, function: str, event: bytes, arguments: dict[str, Any]
+        self, functions: Functions, task: TaskRequest, function: str, event: bytes, arguments: dict[str, Any]
     ) -> Outcome:
         _check_event(event)
         # The same attempt has the same request id, also when it is run again after a restart.
@@ -166,17 +173,15 @@ class Lambdas:
             attempt=task.retry_count + 1,
             client_context=orjson.loads(base64.b64decode(context)) if isinstance(context, str) else context,
         )
-        version = pool.resolve(function).version
+        version = functions.pool.resolve(function).version
         kind = arguments.get("InvocationType", "RequestResponse")
         if kind == "DryRun":
             return Outcome(b"", False, 204, None, request_id=request_id)
-        if kind == "Event":
-            running = asyncio.create_task(pool.invoke(function, event, call=call))
-            _detached.add(running)
-            running.add_done_callback(_finish)
-            return Outcome(b"", False, 202, None, request_id=request_id)
         try:
-            result = await pool.invoke(function, event, call=call)
+            if kind == "Event":
+                await functions.invocations.accept(function, event, call=call)
+                return Outcome(b"", False, 202, None, request_id=request_id)
+            result = await functions.pool.invoke(function, event, call=call)
         except TooManyRequests as error:
             raise optimised_error(
                 "lambda", CallFailed("TooManyRequestsException", "Rate Exceeded.", 429, request_id), _ERRORS
@@ -250,12 +255,3 @@ def _function_error(payload: bytes, phase: str = "run") -> TaskError:
         "The cause could not be determined because Lambda did not return an error type. Returned payload: " + text,
         phase,
     )
-
-
-_detached: set[asyncio.Task[InvokeResult]] = set()
-
-
-def _finish(task: asyncio.Task[InvokeResult]) -> None:
-    _detached.discard(task)
-    if not task.cancelled():
-        task.exception()  # an asynchronous invocation's failure is the function's own affair

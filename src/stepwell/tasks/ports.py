@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from stepwell.functions.spec import Call
+
 
 class ServiceRefusal(Exception):
     """The Step Functions service itself refused a request: `code` and `message` as its API answers, such as "InvalidToken"."""
@@ -27,4 +29,15 @@ class Executions(Protocol):
 
     async def wait(self, execution_arn: str) -> dict[str, Any]:
         """DescribeExecution's answer once the execution has ended. Raises ServiceRefusal (ExecutionDoesNotExist)."""
+        ...
+
+
+class AsynchronousInvocations(Protocol):
+    """Keeps events for functions, runs them later and tries again what fails."""
+
+    async def accept(self, function: str, payload: bytes, *, call: Call, qualifier: str | None = None) -> None:
+        """The event is safe when it returns. Again with the same request id, while it is pending, it is the same event.
+
+        Raises UnknownFunction, and TooManyRequests when too many wait.
+        """
         ...
