@@ -230,6 +230,39 @@ def test_stop_on_a_directory(tmp_path: Path) -> None:
     assert (shown["status"], shown["error"]) == ("ABORTED", "Enough")
 
 
+CALLED_BACK = {
+    "StartAt": "Ask",
+    "States": {
+        "Ask": {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::lambda:invoke.waitForTaskToken",
+            "Parameters": {"FunctionName": "${functions.answer}", "Payload": {"token.$": "$$.Task.Token"}},
+            "TimeoutSeconds": 30,
+            "End": True,
+        }
+    },
+}
+ANSWERING = """
+import os
+from stepwell.toolkit.callbacks import TaskCallback
+
+def handler(event, context):
+    TaskCallback(event["token"]).succeed({"by": os.environ["STEPWELL_API_URL"][:17]})
+"""
+
+
+def test_run_answers_the_workers_of_its_project(tmp_path: Path) -> None:
+    """A function or a machine that answers a task token reaches the process that runs the execution."""
+    (tmp_path / "stepwell.toml").write_text(
+        '[project]\nname = "calls"\n[machines.main]\ndefinition = "main.asl.json"\n[functions.answer]\nhandler = "answer:handler"\n'
+    )
+    (tmp_path / "main.asl.json").write_text(json.dumps(CALLED_BACK))
+    (tmp_path / "answer.py").write_text(ANSWERING)
+    done = stepwell("run", ".", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["output"] == {"by": "http://127.0.0.1:"}
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     process = subprocess.Popen(

@@ -17,6 +17,7 @@ from stepwell.engine.errors import (
     TaskTimedOut,
 )
 from stepwell.interpreter import tokens
+from stepwell.tasks.requests import Submitted, TaskRequest
 
 from .conftest import TOKEN_TASK, Runner, machine, types
 
@@ -115,6 +116,22 @@ async def test_an_answer_that_overtakes_the_acceptance_waits_for_it(engine: Engi
     await answering
     assert await execution == 7
     assert types(execution.history())[4:6] == ["TaskSubmitted", "TaskSucceeded"]
+
+
+async def test_a_task_that_answers_its_own_token_is_not_waited_for(engine: Engine, runner: Runner) -> None:
+    answered = asyncio.Event()
+
+    async def own(task: TaskRequest, submitted: Submitted) -> None:
+        await engine.callbacks.heartbeat(task.token or "")
+        await engine.callbacks.succeed(task.token or "", "7")
+        answered.set()
+        await submitted(b"{}")
+
+    runner.run = own  # type: ignore[method-assign, assignment]
+    execution = await (await engine.load(machine(Ask=TOKEN_TASK))).start()
+    assert await execution == 7
+    await asyncio.wait_for(answered.wait(), 1)
+    assert types(execution.history())[2:5] == ["TaskScheduled", "TaskStarted", "TaskSucceeded"]
 
 
 async def test_activity_names_and_listing(engine: Engine) -> None:

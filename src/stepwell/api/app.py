@@ -15,14 +15,13 @@ from stepwell.api.auth import Authenticator
 from stepwell.api.forwarding import Forwarder
 from stepwell.api.guard import Guard
 from stepwell.api.lambda_protocol import PREFIXES, LambdaProtocol
+from stepwell.api.listener import OBJECTS
 from stepwell.api.metrics import CONTENT_TYPE_LATEST, Metrics
 from stepwell.api.nested import AccountsService
 from stepwell.api.protocol import Receive, Scope, Send, StepFunctionsProtocol, answer
 from stepwell.engine.engine import Engine
 
-__all__ = ["OBJECTS", "Application", "create_app"]
-
-OBJECTS = "/objects"
+__all__ = ["Application", "create_app"]
 
 
 class Application:

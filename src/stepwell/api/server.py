@@ -15,11 +15,12 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stepwell.api.accounts import OpenEngine
-from stepwell.api.app import OBJECTS, Application, create_app
+from stepwell.api.app import Application, create_app
 from stepwell.api.auth import Authenticator
+from stepwell.api.listener import ServerError, addresses, listen, url_of
 from stepwell.engine.engine import Engine
 
-__all__ = ["Server", "ServerError", "serve"]
+__all__ = ["Server", "check_access", "serve"]
 
 MAX_CONNECTIONS = 1_000
 MAX_HEADER_BYTES = 32 * 1024
@@ -27,14 +28,9 @@ HEADER_SECONDS = 15.0
 """Within this time a connection must have sent a request's headers."""
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 10
-BACKLOG = 1_024
 
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
-class ServerError(Exception):
-    """The server cannot start; the message says why and what to do."""
 
 
 class OneWrite:
@@ -166,7 +162,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return _url(self.host, self.port)
+        return url_of(self.host, self.port)
 
     async def __aenter__(self) -> Server:
         listener = self._listener or listen(self.host, self.port)
@@ -183,7 +179,6 @@ class Server:
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
-            backlog=BACKLOG,
         )
         self._server = _Uvicorn(config)
         self._running = asyncio.create_task(self._server.serve(sockets=[listener]))
@@ -194,7 +189,7 @@ class Server:
             await asyncio.sleep(0.001)
         engine = self.app.accounts.home
         if engine.mode == "run":  # where functions answer task tokens, and what presigned URLs begin with
-            engine.functions.set_environment(_addresses(self.url))
+            engine.functions.set_environment(addresses(self.url))
         return self
 
     async def __aexit__(
@@ -205,37 +200,6 @@ class Server:
             self.app.step_functions.release_polls()
             await self._running
         await self.app.close()
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _addresses(url: str) -> dict[str, str]:
-    return {"STEPWELL_API_URL": url, "STEPWELL_OBJECTS_URL": url + OBJECTS}
-
-
-def function_environment(listener: socket.socket) -> dict[str, str]:
-    """What functions are told of the server on this socket. For `Engine.open`: recovered executions call functions at once."""
-    host, port = listener.getsockname()[:2]
-    return _addresses(_url(host, port))
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; who connects waits until a server takes it. Raises ServerError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise ServerError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}. Is another server running? Choose another --port."
-        ) from error
-    return listener
 
 
 def is_loopback(host: str) -> bool:

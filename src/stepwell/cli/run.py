@@ -6,8 +6,11 @@ import asyncio
 import json as jsonlib
 import shlex
 import signal
+import socket
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,11 +62,15 @@ def _run(
     environment: str | None,
     json: bool,
 ) -> int:
+    from stepwell.api.listener import function_environment, listen
     from stepwell.engine import Engine
     from stepwell.engine.errors import EngineError
 
     async def main() -> int:
-        async with Engine.open(directory) as engine:
+        # Workers that answer task tokens and presigned URLs need an address; a lone definition has neither.
+        listener = listen("127.0.0.1", 0) if is_project else None
+        told = None if listener is None else function_environment(listener)
+        async with Engine.open(directory, environment=told) as engine, _answering(engine, listener):
             chosen, declared = await _machine(engine, source, is_project, machine, environment)
             given = declared if text is None else jsonlib.loads(text)
             execution = await _start(engine, chosen, given, name)
@@ -73,6 +80,34 @@ def _run(
         return asyncio.run(main())
     except EngineError as error:
         raise Problem(str(error), UNUSABLE) from error
+
+
+@asynccontextmanager
+async def _answering(engine: Engine, listener: socket.socket | None) -> AsyncIterator[None]:
+    """The Step Functions API on a free port of loopback, from the first connection on: most runs never need it."""
+    if listener is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    serving: list[asyncio.Task[None]] = []
+
+    async def answer() -> None:
+        server = await asyncio.to_thread(import_module, "stepwell.api.server")
+        await server.serve(engine, listener=listener, until=stop)
+
+    def somebody_connects() -> None:
+        loop.remove_reader(listener)
+        serving.append(loop.create_task(answer()))
+
+    loop.add_reader(listener, somebody_connects)
+    try:
+        yield
+    finally:
+        loop.remove_reader(listener)
+        stop.set()
+        await asyncio.gather(*serving)
+        listener.close()
 
 
 async def _machine(

@@ -82,13 +82,13 @@ def command(
     directory = None if in_memory else data_directory(data)
     _configure_logs(access_log)
 
+    from stepwell.api.listener import ServerError, function_environment, listen
+    from stepwell.api.server import Server, check_access, serve
     from stepwell.engine import Engine
     from stepwell.engine.errors import EngineError
 
     home_account, home_region = _home(directory, account, region, aws_endpoint)
     loaded = [_load(path, environment, home_account, home_region) for path in projects or []]
-
-    from stepwell.api.server import Server, ServerError, check_access, function_environment, listen, serve
 
     authenticator = _authenticator(auth, home_region)
     try:

@@ -15,6 +15,7 @@ from stepwell.interpreter import events, tokens
 __all__ = ["Callbacks"]
 
 PAYLOAD_LIMIT = 262_144
+OVERTAKING_SECONDS = 0.25
 
 
 class Callbacks:
@@ -49,12 +50,12 @@ class Callbacks:
 
     async def heartbeat(self, task_token: str) -> None:
         """SendTaskHeartbeat."""
-        live, token = await self._find(task_token)
+        live, token = await self._find(task_token, after_sending=False)
         at, seed = self._host.at(live), self._host.seed()
         self._host.handle(live, events.TaskHeartbeat(at, seed, token.command, token.nonce))
         await self._acknowledged(live)
 
-    async def _find(self, task_token: str) -> tuple[Live, tokens.TaskToken]:
+    async def _find(self, task_token: str, *, after_sending: bool = True) -> tuple[Live, tokens.TaskToken]:
         self._host.journal.check()
         try:
             token = tokens.decode(task_token)
@@ -64,9 +65,10 @@ class Callbacks:
         if live is None or not live.execution.awaits(token.command, token.nonce):
             raise TaskTimedOut("Provided task does not exist anymore")
         sending = live.tasks.get(token.command)
-        if sending is not None:
-            # The answer overtook the acceptance of the request: the acceptance is recorded first.
-            await asyncio.wait([sending])
+        if sending is not None and after_sending:
+            # The answer overtook the acceptance of the request: the acceptance is recorded first, unless it is waiting for this very
+            # answer, as a function does that answers its own token.
+            await asyncio.wait([sending], timeout=OVERTAKING_SECONDS)
             live = self._live(token.execution_arn)
             if live is None or not live.execution.awaits(token.command, token.nonce):
                 raise TaskTimedOut("Provided task does not exist anymore")
