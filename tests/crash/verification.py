@@ -19,6 +19,7 @@ import orjson
 from stepwell.engine import Engine
 from stepwell.engine.launching import identity_of
 from stepwell.engine.mapruns import pointer_of
+from stepwell.engine.packing import unpack
 from stepwell.engine.rows import ExecutionRow
 from stepwell.interpreter import events, start
 from stepwell.interpreter.effects import EmitHistory
@@ -72,7 +73,7 @@ class Observer:
             "SELECT data FROM history WHERE key BETWEEN ? AND ? ORDER BY key",
             (id << _KEY_BITS, (id + 1 << _KEY_BITS) - 1),
         )
-        text = b"".join(row[0][1:-1] + b"," for row in rows)
+        text = b"".join(unpack(row[0])[1:-1] + b"," for row in rows)
         before = self.open.pop(id, b"")
         require(text.startswith(before), f"the history of execution {id} on disk has changed")
         for call in re.findall(rb'\\"call\\":\\"([0-9a-f-]+)\\"', text[len(before) :]):

@@ -15,6 +15,7 @@ import pytest
 from stepwell.engine import Engine, journal
 from stepwell.engine.errors import DirectoryInUse, JournalBusy, JournalCorrupt, JournalError, JournalFull, JournalTooNew
 from stepwell.engine.journal import Journal
+from stepwell.engine.packing import pack, unpack
 from stepwell.engine.rows import ExecutionRow, Outcome
 
 from .conftest import machine, task
@@ -88,6 +89,29 @@ async def test_a_damaged_file_is_reported(tmp_path: Path, damage: bytes | None) 
         async with Engine.open(tmp_path) as engine:
             engine.executions.list()
             engine.journal.documents("machine")
+
+
+def test_long_histories_are_compressed_and_short_ones_are_not() -> None:
+    short, long = b'[{"id":1}]', b"[" + b",".join(b'{"id":%d,"type":"PassStateEntered"}' % n for n in range(100)) + b"]"
+    assert pack(short) == short
+    assert len(pack(long)) < len(long) / 3
+    assert [unpack(pack(text)) for text in (short, long)] == [short, long]
+
+
+async def test_damaged_compressed_history_is_named(tmp_path: Path) -> None:
+    text = b"[" + b",".join(b'{"id":%d,"type":"PassStateEntered"}' % n for n in range(1, 101)) + b"]"
+    opened = Journal(tmp_path)
+    opened.start_execution(row(1))
+    opened.add_history(1, 1, 100, text)
+    await opened.committed()
+    assert opened.history(1, 1, 100) == [(1, 100, text)]
+    database = sqlite3.connect(tmp_path / "journal.db")
+    with database:
+        assert database.execute("UPDATE history SET data = substr(data, 1, 40)").rowcount == 1
+    database.close()
+    with pytest.raises(JournalCorrupt, match=r"history of execution 1 .* is damaged .*restore a backup"):
+        opened.history(1, 1, 100)
+    await opened.close()
 
 
 async def test_a_lock_held_by_another_program_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

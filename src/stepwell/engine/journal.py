@@ -43,6 +43,7 @@ from stepwell.engine.errors import (
     JournalFull,
     JournalTooNew,
 )
+from stepwell.engine.packing import PackingError, pack, unpack
 from stepwell.engine.rows import Batch, ExecutionRow, Outcome
 
 __all__ = ["Durability", "Journal"]
@@ -109,6 +110,8 @@ MIGRATIONS: tuple[str, ...] = (
         kind TEXT NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (kind, key)
     ) WITHOUT ROWID;
     """,
+    # Chunks of history may be compressed (`packing`); those of older versions are read as they are.
+    "",
 )
 """Schema changes in order; PRAGMA user_version counts those applied. Never edit one that was released: add one."""
 
@@ -291,7 +294,7 @@ class Journal:
 
     def add_history(self, id: int, first: int, last: int, data: bytes) -> None:
         """History events `first` to `last` as the JSON text of an array."""
-        self._batch.history.append((id << KEY_BITS | first, last, data))
+        self._batch.history.append((id << KEY_BITS | first, last, pack(data)))
         self._grow()
 
     def set_open(self, id: int, busy: bool, wake: int | None) -> None:
@@ -634,7 +637,7 @@ class Journal:
         count = 0
         try:
             for key, last, data in self._connection.execute(sql, parameters):
-                chunks.append((key & KEY_MASK, last, data))
+                chunks.append((key & KEY_MASK, last, unpack(data)))
                 count += (
                     (first - (key & KEY_MASK) + 1) if reverse and not count else last - max(key & KEY_MASK, first) + 1
                 )
@@ -642,6 +645,10 @@ class Journal:
                     break
         except sqlite3.Error as error:
             raise self._explain(error) from error
+        except PackingError as error:
+            raise JournalCorrupt(
+                f"the history of execution {id} in {self.directory}/{FILE} is damaged ({error}); restore a backup"
+            ) from error
         return chunks
 
     def last_event(self, id: int) -> int:
