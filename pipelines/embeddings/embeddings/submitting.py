@@ -70,7 +70,7 @@ def _prepare(
     folder = f"submissions/{entity.database}/batches/{batch_id}"
     services.work.put(f"{folder}/input.jsonl", content, content_type="application/jsonl")
     store(services.work, f"{folder}/requests.json", _sidecar(entity, requests))
-    attributes = {
+    attributes: dict[str, Any] = {
         "receipt_refs": [receipt_key.reference()],
         "requests_key": f"{folder}/requests.json",
         "request_count": len(requests),

@@ -18,9 +18,11 @@ from typing import Any, TypeVar
 
 import httpx
 from google import genai
+from google.auth.exceptions import GoogleAuthError
 from google.genai import errors, types
 
-from mediaselect.errors import AiRefused, AiUnavailable
+from mediaselect import images as stills
+from mediaselect.errors import AiRefused, AiUnavailable, UnsupportedMedia
 from mediaselect.settings import Settings
 from stepwell import toolkit
 from stepwell.toolkit import redaction
@@ -38,9 +40,11 @@ REFUSAL_CHARACTERS = 200
 try:  # Google's client sends by httpx2 where that is installed, else by httpx
     import httpx2
 
-    _FAILURES: tuple[type[Exception], ...] = (errors.APIError, httpx.HTTPError, httpx2.HTTPError, OSError)
+    _FAILURES: tuple[type[Exception], ...] = (
+        errors.APIError, GoogleAuthError, httpx.HTTPError, httpx2.HTTPError, OSError,
+    )  # fmt: skip
 except ImportError:
-    _FAILURES = (errors.APIError, httpx.HTTPError, OSError)
+    _FAILURES = (errors.APIError, GoogleAuthError, httpx.HTTPError, OSError)
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 # The client's own lines hold URLs of uploads.
 for _name in ("httpx", "google_genai", "google_genai.models"):
@@ -259,7 +263,7 @@ class MaskEditor:
         image = response.generated_images[0].image if response.generated_images else None
         if image is None or not image.image_bytes:
             raise AiRefused("the mask edit gave no image")
-        return Picture(image.image_bytes, image.mime_type or "image/png")
+        return readable(Picture(image.image_bytes, image.mime_type or "image/png"))
 
 
 def attempt(call: Callable[[], T], operation: str, first_wait: float, deadline: Deadline, metrics: Metrics) -> T:
@@ -316,7 +320,16 @@ def one_picture(answer: Answer) -> Picture:
     if not answer.pictures:
         said = answer.text.strip()[:REFUSAL_CHARACTERS] or answer.finish or "nothing"
         raise AiRefused(f"the model gave no image: {said}")
-    return answer.pictures[-1]
+    return readable(answer.pictures[-1])
+
+
+def readable(picture: Picture) -> Picture:
+    """The picture, if it is one: bytes that cannot be decoded are no answer either. Raises AiRefused."""
+    try:
+        stills.decode(picture.data, bound=64)
+    except UnsupportedMedia as error:
+        raise AiRefused("the model gave an image that cannot be read") from error
+    return picture
 
 
 def _credentials(settings: Settings) -> Any:

@@ -103,7 +103,7 @@ class Selection:
         def change(record: dict[str, Any]) -> dict[str, Any] | None:
             if record.get("status") != "pending":
                 return None
-            return {**record, "status": "processing"}
+            return {**record, "status": "processing", "startedAt": int(time.time())}
 
         try:
             record = self.sessions.update_selection(session, job, change)

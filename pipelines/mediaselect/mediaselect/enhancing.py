@@ -254,7 +254,8 @@ class Enhancement:
             )
             fields: dict[str, Any] = {"enhancedKey": target, "enhancedThumbKey": thumb}
             if known is not None:
-                fields |= {"outputWidth": known.width, "outputHeight": known.height}
+                cut = 1 if result.path is None else 2  # what is rendered has even measures
+                fields |= {"outputWidth": known.width // cut * cut, "outputHeight": known.height // cut * cut}
         return fields, result.summary, result.analysis
 
     def _remember(

@@ -168,7 +168,12 @@ def preview(source: str, out: Path, known: Probe | None, *, timeout: float = PRE
 
 
 def encode(source: Path, out: Path, chain: str, known: Probe | None, *, timeout: float) -> None:
-    """The full-resolution render: H.264 in MP4 with the source's frame rate, duration and audio. Raises MediaToolError."""
+    """The full-resolution render: H.264 in MP4 with the source's frame rate, duration and audio. Raises MediaToolError.
+
+    H.264 in 4:2:0 has even measures only: an odd row or column is cut off.
+    """
+    if known is None or known.width % 2 or known.height % 2:
+        chain += ",crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0"
     video = ["-c:v", "libx264", "-crf", "18", "-preset", "slow", "-movflags", "+faststart", "-f", "mp4", str(out)]
     head = ["-i", str(source), "-vf", chain, "-map", "0:v:0", "-map", "0:a?"]
     copies = known is None or known.audio_codec in (None, "aac", "mp3", "alac", "ac3", "eac3", "mp3float", "opus")

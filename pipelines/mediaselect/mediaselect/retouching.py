@@ -12,6 +12,7 @@ from mediaselect.ai import Deadline, MaskEditor, Models, Picture, Turn, one_pict
 from mediaselect.errors import AiRefused, AiUnavailable, UnsupportedMedia
 from mediaselect.settings import Settings
 from mediaselect.verdicts import Unusable, parse_json
+from stepwell.toolkit.errors import ToolkitError
 from stepwell.toolkit.logs import logger
 
 log = logger(__name__)
@@ -109,7 +110,13 @@ class Retoucher:
         wanted = [found for found in worthwhile(analysis) if found["imagenSuitable"]][:MAX_MASK_EDITS]
         if not wanted or not self.settings.mask_editing:
             return picture, 0
-        editor = MaskEditor(self.settings, self._deadline)
+        try:
+            editor = MaskEditor(self.settings, self._deadline)
+        except (ToolkitError, ValueError) as error:
+            log.error(
+                "no local edits: their credentials cannot be used", event_type="mask_editor_unusable", exc_info=error
+            )
+            return picture, 0
         done = 0
         for found in wanted:
             try:
@@ -136,7 +143,7 @@ class Retoucher:
             )
             said = answer.text.strip()
             if answer.pictures:
-                return answer.pictures[-1], said, "gemini"
+                return one_picture(answer), said, "gemini"
         except AiRefused as error:
             said = str(error)
         if self.settings.mask_editing:

@@ -25,6 +25,8 @@ log = logger(__name__)
 
 MAX_FILES = 900
 MAX_STATE_BYTES = 230 * 1024
+MAX_STATE = 250_000
+"""Bytes of the machine's state with the thumbnails' results, below the engine's 262,144."""
 MAX_ITEMS = 150
 MAX_VIDEOS = 20
 MAX_CONTEXT = 2000
@@ -32,6 +34,8 @@ MAX_FEEDBACK = 2000
 START_SECONDS = 60
 """After which a job must have an execution."""
 ENDED_BADLY = ("FAILED", "TIMED_OUT", "ABORTED")
+_INTERNAL = ("lastRequest", "feedbackRequest", "feedbackAt")
+"""Fields of an item that no client needs."""
 
 
 class Problem(Exception):
@@ -92,10 +96,19 @@ class Service:
             raise Problem(400, "the session has no photos or videos")
         if len(media) > MAX_FILES:
             raise Problem(400, f"the session has {len(media)} files; at most {MAX_FILES} can be compared at once")
-        if sum(2 * len(key.encode()) + 150 for key in media) > MAX_STATE_BYTES:
-            raise Problem(400, "the file names are too long together; rename or remove some files")
         names = keys.thumbnail_names(media)
         job = keys.new_job("sel")
+        document = {
+            "sessionId": session,
+            "jobId": job,
+            "tripContext": context,
+            "model": model,
+            "mediaKeys": media,
+            "thumbNames": names,
+        }
+        estimate = sum(2 * len(key.encode()) + 150 for key in media)
+        if estimate > MAX_STATE_BYTES or _selection_state(session, document) > MAX_STATE:
+            raise Problem(400, "the file names are too long together; rename or remove some files")
         record = {
             "status": "pending",
             "createdAt": int(self._clock()),
@@ -107,15 +120,8 @@ class Service:
             "model": model,
             "thumbNames": names,
         }
+        self.sessions.describe(session, context, media)
         self.sessions.put_selection(session, job, record)
-        document = {
-            "sessionId": session,
-            "jobId": job,
-            "tripContext": context,
-            "model": model,
-            "mediaKeys": media,
-            "thumbNames": names,
-        }
         self._launch(
             "selection", job, document, lambda failed: self.sessions.put_selection(session, job, {**record, **failed})
         )
@@ -262,8 +268,9 @@ class Service:
                 record = self.sessions.set_status_complete(session, job)
             elif lost := self._lost("enhancement", job, record):
                 record = self.sessions.update_enhancement(session, job, lambda found: _abandoned(found, lost))
+        record = self._feedback_ended(session, job, record)
         recount(record)
-        items = [{name: value for name, value in item.items() if name != "lastRequest"} for item in record["items"]]
+        items = [{name: value for name, value in item.items() if name not in _INTERNAL} for item in record["items"]]
         counts = {name: record[name] for name in ("totalCount", "completedCount", "failedCount")}
         return {"id": job, "status": record["status"], "items": items, **counts, **_error(record)}
 
@@ -286,6 +293,7 @@ class Service:
             if item["phase"] not in TERMINAL or item.get("feedbackStatus") == "processing":
                 raise Problem(409, "the item is still being processed")
             item["feedbackStatus"] = "processing"
+            item["feedbackRequest"], item["feedbackAt"] = request, int(self._clock())
             chosen.update(item)
             return record
 
@@ -309,6 +317,26 @@ class Service:
             "feedback", request, document,
             lambda failed: self.sessions.set_item_fields(session, job, index, {"feedbackStatus": "error"}),
         )  # fmt: skip
+
+    def _feedback_ended(self, session: str, job: str, record: dict[str, Any]) -> dict[str, Any]:
+        """The record with no feedback that is still being processed although its execution is gone."""
+        lost = {
+            item["feedbackRequest"]
+            for item in record["items"]
+            if item.get("feedbackStatus") == "processing"
+            and item.get("feedbackRequest")
+            and self._lost("feedback", item["feedbackRequest"], {"createdAt": item["feedbackAt"]})
+        }
+        if not lost:
+            return record
+
+        def change(found: dict[str, Any]) -> dict[str, Any]:
+            for item in found["items"]:
+                if item.get("feedbackStatus") == "processing" and item.get("feedbackRequest") in lost:
+                    item["feedbackStatus"] = "error"
+            return found
+
+        return self.sessions.update_enhancement(session, job, change)
 
     def _items(self, session: str, job: str) -> Sequence[Mapping[str, Any]]:
         record = self.sessions.enhancement(session, job)
@@ -365,6 +393,19 @@ class Service:
         if status is None and age > START_SECONDS:  # the API died between its record and the start
             return "processing could not be started"
         return "processing ended unexpectedly" if status in ENDED_BADLY else None
+
+
+def _selection_state(session: str, document: Mapping[str, Any]) -> int:
+    """Bytes of the selection machine's state when every thumbnail has been made."""
+    results = [
+        {
+            "thumbnailKey": keys.thumbnail_key(session, key, document["thumbNames"]),
+            "originalKey": key,
+            "success": True,
+        }
+        for key in document["mediaKeys"]
+    ]
+    return len(json.dumps({**document, "thumbnailKeys": results}, ensure_ascii=False).encode())
 
 
 def _abandoned(record: dict[str, Any], reason: str) -> dict[str, Any]:

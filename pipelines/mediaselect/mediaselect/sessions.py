@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from stepwell.toolkit.errors import RecordExists
 from stepwell.toolkit.records import Item, Table, begins_with
 
 TTL_SECONDS = 24 * 3600
@@ -56,7 +55,7 @@ class SessionStore:
 
     def claim(self, session: str, owner: str) -> bool:
         """Whether the session is `owner`'s; one that nobody has becomes his."""
-        record = {
+        fresh = {
             "PK": _pk(session),
             "SK": "META",
             "status": "active",
@@ -66,12 +65,22 @@ class SessionStore:
             "createdAt": self._now(),
             "expiresAt": self._expiry(),
         }
-        try:
-            self._table.put(record, if_absent=True)
-        except RecordExists:
-            found = self._get(session, "META")
-            return found is not None and found.get("ownerSub") == owner
-        return True
+        found = self._get(session, "META")
+        if found is None:
+            found = self._table.mutate(
+                (_pk(session), "META"), lambda record: record if record and self._alive(record) else fresh
+            )
+        return found is not None and found.get("ownerSub") == owner
+
+    def describe(self, session: str, context: str, uploaded: Sequence[str]) -> None:
+        """Note what the owner says of the trip, and what had been uploaded when a selection was started."""
+
+        def change(record: Item | None) -> Item | None:
+            if record is None:
+                return None
+            return {**record, "tripContext": context, "uploadedKeys": list(uploaded), "expiresAt": self._expiry()}
+
+        self._table.mutate((_pk(session), "META"), change)
 
     def session(self, session: str) -> Item | None:
         """The session's record, or None."""
@@ -151,7 +160,8 @@ class SessionStore:
         key = (_pk(session), f"OVERRIDE#{job}")
 
         def mutation(record: Item | None) -> Item:
-            current = _record(record) if record else {"added": [], "removed": [], "finalized": False}
+            alive = record is not None and self._alive(record)
+            current = _record(record) if record and alive else {"added": [], "removed": [], "finalized": False}
             return {**_stored(change(current)), "PK": key[0], "SK": key[1], "expiresAt": self._expiry()}
 
         stored = self._table.mutate(key, mutation)
@@ -184,10 +194,11 @@ class SessionStore:
 
     def _get(self, session: str, sort: str) -> Item | None:
         record = self._table.get((_pk(session), sort))
-        # The store removes expired records some time later; until then they count as gone.
-        if record is None or int(record.get("expiresAt", 0)) < self._now():
-            return None
-        return _record(record)
+        return _record(record) if record is not None and self._alive(record) else None
+
+    def _alive(self, record: Item) -> bool:
+        """The store removes expired records some time later; until then they count as gone."""
+        return int(record.get("expiresAt", 0)) >= self._now()
 
     def _job(self, session: str, job: str, prefix: str) -> Item | None:
         record = self._get(session, f"{prefix}{job}")
@@ -206,7 +217,7 @@ class SessionStore:
 
     def _update(self, session: str, sort: str, change: Callable[[Item], Item | None]) -> Item:
         def mutation(record: Item | None) -> Item:
-            if record is None:
+            if record is None or not self._alive(record):
                 raise NoSuchJob(sort.partition("#")[2])
             changed = change(_record(record))
             return record if changed is None else {**_stored(fitted(changed)), "expiresAt": self._expiry()}

@@ -54,7 +54,7 @@ class VideoEnhancer:
             return filters.enhance(self, source, known, wishes)
         try:
             return self._by_frames(source, known, wishes)
-        except (AiRefused, AiUnavailable) as error:
+        except (AiRefused, AiUnavailable, UnsupportedMedia) as error:  # in every group
             if mode != "auto":
                 raise
             log.warning("no frame could be graded; using filters", event_type="frames_failed", reason=str(error))

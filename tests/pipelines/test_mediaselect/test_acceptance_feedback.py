@@ -4,8 +4,9 @@ import json
 import time
 
 import numpy as np
+import pytest
 from geminisim import KEY, TOKEN, vision
-from mediaselect.sessions import TTL_SECONDS
+from mediaselect.sessions import TTL_SECONDS, NoSuchJob
 
 from . import media
 from .world import JWT, ORIGIN
@@ -163,3 +164,7 @@ def test_32_expired_records_count_as_absent(world):
     assert world.sessions.selection(world.session, job)["status"] == "pending"
     late = type(world.sessions)(world.table, clock=lambda: time.time() + TTL_SECONDS + 1)
     assert late.selection(world.session, job) is None
+    with pytest.raises(NoSuchJob):
+        late.update_selection(world.session, job, lambda record: record)
+    late.update_override(world.session, job, lambda record: {**record, "added": ["k"]})
+    assert late.override(world.session, job)["added"] == ["k"]

@@ -126,6 +126,18 @@ def test_27_the_film_keeps_its_measures(world):
     assert thumbnail.format == "JPEG" and thumbnail.size == (160, 120)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_27_odd_measures_become_even(tmp_path, known):
+    odd, made = tmp_path / "odd.webm", tmp_path / "made.mp4"
+    picture = "testsrc=size=161x121:rate=10:duration=0.5"
+    ffmpeg.run(
+        ["-f", "lavfi", "-i", picture, "-pix_fmt", "yuv444p", "-c:v", "libvpx-vp9", str(odd)], timeout=60, what="-"
+    )
+    ffmpeg.encode(odd, made, "format=yuv420p", ffmpeg.probe(str(odd)) if known else None, timeout=60)
+    frames, rate, size, _, _ = decoded(made.read_bytes())
+    assert (len(frames), rate, size) == (5, 10.0, (160, 120))
+
+
 def test_27_each_scene_has_its_own_grade(world):
     dark = holiday.dim(holiday.scene("church", (160, 120)), 0.4, 0.7)
     light = holiday.dim(holiday.scene("mountain", (160, 120)), 1.5, 0.6)

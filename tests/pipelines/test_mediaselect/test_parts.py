@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 import uuid
 from datetime import timedelta
 
@@ -10,11 +11,15 @@ import holiday
 import httpx
 import pytest
 from geminisim import KEY, Gemini, vision
-from mediaselect.errors import InvalidEvent, UnsupportedMedia, user_text
-from mediaselect.sessions import SessionStore, UnknownStep, bounded
+from google.auth.exceptions import RefreshError
+from mediaselect.ai import Answer, Deadline, Picture, attempt, one_picture
+from mediaselect.errors import AiRefused, AiUnavailable, InvalidEvent, UnsupportedMedia, user_text
+from mediaselect.service import START_SECONDS
+from mediaselect.sessions import TTL_SECONDS, SessionStore, UnknownStep, bounded
 from PIL import Image
 
 from mediaselect import identity, images, keys, verdicts
+from stepwell import toolkit
 from stepwell.toolkit.records import Schema
 from stepwell.toolkit.records.sqlite import SqliteTable
 
@@ -137,6 +142,14 @@ def test_unusable_answers(text):
 def test_sessions_have_one_owner(store):
     assert store.claim(SESSION, "me") and store.claim(SESSION, "me") and not store.claim(SESSION, "you")
     assert store.session(SESSION)["ownerSub"] == "me"
+    store.describe(SESSION, "a week by the sea", [f"{SESSION}/a.jpg"])
+    record = store.session(SESSION)
+    assert {**record, "expiresAt": 0} == {
+        "PK": f"SESSION#{SESSION}", "SK": "META", "status": "active", "ownerSub": "me", "tripContext": "a week by the sea",
+        "uploadedKeys": [f"{SESSION}/a.jpg"], "createdAt": record["createdAt"], "expiresAt": 0,
+    }  # fmt: skip
+    late = SessionStore(store._table, clock=lambda: time.time() + TTL_SECONDS + 1)
+    assert late.claim(SESSION, "you") and not late.claim(SESSION, "me"), "an expired session is nobody's"
     assert store.selection(SESSION, "sel-none") is None
     with pytest.raises(UnknownStep, match="triage, selection"):
         store.invalidate(SESSION, "baking")
@@ -246,6 +259,12 @@ def test_limits_of_starting(world):
     post("/api/enhance/start", status=400, sessionId=session, keys=[f"{session}/{n}.mp4" for n in range(21)])
     world.get("/api/selection/sel-0/results", status=404, sessionId=session)
     world.get("/api/selection/sel-0/results", status=404)
+    for number in range(
+        320
+    ):  # few enough by the estimate of 2 * len + 150, too much for a state with all its thumbnails
+        world.bucket.put(f"{session}/{number:03}{'x' * 243}.jpg", b"-")
+    answer = post("/api/selection/start", status=400, sessionId=session, tripContext="")
+    assert "too long together" in answer["error"]
     assert [row["SK"] for row in world.table.query(f"SESSION#{session}")] == ["META"]
 
 
@@ -293,6 +312,36 @@ def test_a_lost_execution_ends_the_job(world):
     result = world.get(f"/api/selection/{job}/results", sessionId=world.session)
     assert (result["status"], result["error"]) == ("error", "processing ended unexpectedly")
     world.gemini.forgive()
+
+
+def test_a_lost_feedback_ends(world):
+    key = world.put("a.jpg", media.photo("harbour", (672, 480)))
+    job = world.enhance([key])["id"]
+    waiting = {"feedbackStatus": "processing", "feedbackRequest": "fb-" + "0" * 32, "feedbackAt": int(time.time())}
+
+    def item():
+        (found,) = world.get(f"/api/enhance/{job}/results", sessionId=world.session)["items"]
+        return found
+
+    world.sessions.set_item_fields(world.session, job, 0, waiting)
+    assert item()["feedbackStatus"] == "processing", "its execution may still be starting"
+    waiting["feedbackAt"] -= START_SECONDS + 1
+    world.sessions.set_item_fields(world.session, job, 0, waiting)
+    found = item()
+    assert (found["feedbackStatus"], found["phase"]) == ("error", "complete")
+    assert not {"lastRequest", "feedbackRequest", "feedbackAt"} & found.keys()
+
+
+def test_what_is_no_picture_is_no_answer(world):
+    with pytest.raises(AiRefused, match="cannot be read"):
+        one_picture(Answer("here you are", [Picture(b"\x89PNG and nothing more", "image/png")]))
+
+    def refused():
+        raise RefreshError("the service account is gone")
+
+    metrics = toolkit.metrics("MediaSelect")
+    with pytest.raises(AiUnavailable):
+        attempt(refused, "mask-edit", 0.001, Deadline(lambda: 60.0), metrics)
 
 
 def test_a_refused_file_falls_back(world):
