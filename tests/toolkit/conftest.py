@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import uuid
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from stepwell.toolkit import aws
 from stepwell.toolkit.environment import Resources
+from stepwell.toolkit.machines.ec2 import Ec2Machines
+from stepwell.toolkit.machines.ecs import EcsMachines
 
 ACCOUNT = "123456789012"
 
@@ -110,3 +114,61 @@ def create_table(spec: dict[str, Any]) -> None:
             for name, key in indexes.items()
         ]
     aws.client("dynamodb").create_table(**arguments)
+
+
+EC2: dict[str, Any] = {
+    "program": ["python3", "-m", "renderer.main"],
+    "image_id": "ami-12c6146b",
+    "instance_types": ["c5.2xlarge", "c5.xlarge"],
+    "instance_profile": "renderer",
+    "volume_gb": 50,
+    "max_price": "0.20",
+    "max_lifetime": 15300,
+    "boot": ["aws s3 cp s3://deployments/bundle.zip ."],
+    "environment": {"S3_BUCKET": "assets", "MODE": "test"},
+}
+
+
+@pytest.fixture
+def ec2(aws_backend: str) -> Ec2Machines:
+    client = aws.client("ec2")
+    subnets = [subnet["SubnetId"] for subnet in client.describe_subnets()["Subnets"]][:2]
+    iam = aws.client("iam")
+    with contextlib.suppress(ClientError):
+        iam.create_instance_profile(InstanceProfileName="renderer")
+    declared = {"workers": {"renderer": {**EC2, "subnet_ids": subnets}}}
+    machines = Resources("aws", None, declared).worker("renderer")
+    assert isinstance(machines, Ec2Machines)
+    for machine in machines.find():
+        machines.terminate(machine.id)
+    return machines
+
+
+@pytest.fixture
+def ecs(aws_backend: str) -> EcsMachines:
+    from moto.moto_api import state_manager
+
+    # A task of moto's would go on by itself to its end, one state each time it is looked at.
+    state_manager.set_transition("ecs::task", {"progression": "manual", "times": 1_000_000})
+    client = aws.client("ecs")
+    client.create_cluster(clusterName="workers")
+    definition = client.register_task_definition(
+        family="renderer",
+        networkMode="awsvpc",
+        requiresCompatibilities=["FARGATE"],
+        cpu="256",
+        memory="512",
+        containerDefinitions=[{"name": "main", "image": "renderer", "essential": True, "memory": 512}],
+    )["taskDefinition"]["taskDefinitionArn"]
+    subnets = [subnet["SubnetId"] for subnet in aws.client("ec2").describe_subnets()["Subnets"]][:1]
+    spec = {
+        "program": ["python", "-m", "renderer.main"],
+        "cluster": "workers",
+        "task_definition": definition,
+        "container": "main",
+        "subnet_ids": subnets,
+        "environment": {"MODE": "test"},
+    }
+    machines = Resources("aws", None, {"workers": {"renderer": spec}}).worker("renderer")
+    assert isinstance(machines, EcsMachines)
+    return machines

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,6 +24,8 @@ from stepwell.toolkit.machines.ec2 import Ec2Machines
 from stepwell.toolkit.machines.ecs import EcsMachines
 from stepwell.toolkit.machines.local import LocalMachines
 from stepwell.toolkit.secrets import ParameterSecret
+
+from .conftest import EC2
 
 WAITS = "import time; print('up', flush=True); time.sleep(600)"
 WATCHES = """
@@ -154,34 +156,6 @@ def test_programs_that_cannot_start(tmp_path: Path) -> None:
     machines.terminate("local-unknown")
 
 
-EC2: dict[str, Any] = {
-    "program": ["python3", "-m", "renderer.main"],
-    "image_id": "ami-12c6146b",
-    "instance_types": ["c5.2xlarge", "c5.xlarge"],
-    "instance_profile": "renderer",
-    "volume_gb": 50,
-    "max_price": "0.20",
-    "max_lifetime": 15300,
-    "boot": ["aws s3 cp s3://deployments/bundle.zip ."],
-    "environment": {"S3_BUCKET": "assets"},
-}
-
-
-@pytest.fixture
-def ec2(aws_backend: str) -> Ec2Machines:
-    client = aws.client("ec2")
-    subnets = [subnet["SubnetId"] for subnet in client.describe_subnets()["Subnets"]][:2]
-    iam = aws.client("iam")
-    with contextlib.suppress(ClientError):
-        iam.create_instance_profile(InstanceProfileName="renderer")
-    declared = {"workers": {"renderer": {**EC2, "subnet_ids": subnets}}}
-    machines = Resources("aws", None, declared).worker("renderer")
-    assert isinstance(machines, Ec2Machines)
-    for machine in machines.find():
-        machines.terminate(machine.id)
-    return machines
-
-
 def test_ec2_launch(ec2: Ec2Machines) -> None:
     tags = {"job_id": "j1", "role": "renderer"}
     machine = ec2.launch(task_token="token-ec2-1", environment={"JOB_ID": "it's j1"}, tags=tags)
@@ -197,7 +171,7 @@ def test_ec2_launch(ec2: Ec2Machines) -> None:
     assert """export JOB_ID='it'"'"'s j1'""" in user_data
     assert user_data.splitlines()[0] == "#!/bin/bash"
     assert user_data.splitlines()[-1] == "python3 -m renderer.main"
-    assert "trap 'shutdown -h now' EXIT" in user_data
+    assert "trap ended EXIT" in user_data
     assert "sleep 15300" in user_data
     assert ParameterSecret(parameter).read().reveal() == "token-ec2-1"
 
@@ -211,6 +185,78 @@ def test_ec2_launch(ec2: Ec2Machines) -> None:
     assert ec2.describe("i-0123456789abcdef0").state == "terminated"
     with pytest.raises(SecretNotFound):
         ParameterSecret(parameter).read()
+
+
+AWS_CLI = """#!/bin/sh
+case "$*" in
+  *get-parameter*) echo the-token;;
+  *) echo "$*" >> "$CALLS"; echo >> "$BEATEN";;
+esac
+"""
+
+
+class Boot:
+    """The boot script of a machine, run by the shell as cloud-init does, with `aws` and `shutdown` that only say so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "bin").mkdir()
+        for name, text in (("aws", AWS_CLI), ("shutdown", '#!/bin/sh\necho "shutdown $*" >> "$CALLS"\n')):
+            (folder / "bin" / name).write_text(text)
+            (folder / "bin" / name).chmod(0o755)
+        os.mkfifo(folder / "beaten")
+
+    def run(self, program: list[str], boot: list[str], **environment: str) -> list[str]:
+        """What `aws` and `shutdown` were called with."""
+        calls = self.folder / "calls"
+        calls.unlink(missing_ok=True)
+        spec = {**EC2, "subnet_ids": ["subnet-1"], "program": program, "boot": boot}
+        script = Ec2Machines("renderer", spec)._user_data(environment, "/the/parameter")
+        variables = {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "CALLS": str(calls),
+            "BEATEN": str(self.folder / "beaten"),
+        }
+        # The session's processes, the watchdog of the lifetime among them, are ended with it.
+        beaten = os.open(self.folder / "beaten", os.O_RDWR | os.O_NONBLOCK)
+        process = subprocess.Popen(["bash", "-c", script], cwd=self.folder, env=variables, start_new_session=True)
+        try:
+            process.wait(30)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            os.close(beaten)
+        return calls.read_text().splitlines()
+
+
+BEATS = ["head -n 1 beaten > /dev/null"]
+"""A boot that lasts until the first heartbeat."""
+HEARTBEAT = "stepfunctions send-task-heartbeat --task-token the-token"
+
+
+def failure(code: int) -> str:
+    cause = f"the machine's boot script ended with exit code {code}"
+    return f"stepfunctions send-task-failure --error LaunchError --cause {cause} --task-token the-token"
+
+
+def test_ec2_boot(tmp_path: Path) -> None:
+    boot = Boot(tmp_path)
+    program = ["sh", "-c", 'echo "$JOB_ID $STEPWELL_TASK_TOKEN_PARAMETER $MADE" > ran; exit 1']
+    lines = [*BEATS, "mkdir -p code && cd code", "export MADE=made"]
+    assert boot.run(program, lines, JOB_ID="it's j1") == [HEARTBEAT, "shutdown -h now"], (
+        "the program answers, not the script"
+    )
+    assert (tmp_path / "code" / "ran").read_text() == "it's j1 /the/parameter made\n"
+
+
+def test_ec2_boot_that_fails_is_an_answer(tmp_path: Path) -> None:
+    boot = Boot(tmp_path)
+    ran = ["touch", "ran"]
+    assert boot.run(ran, [*BEATS, "exit 3"]) == [HEARTBEAT, failure(3), "shutdown -h now"]
+    assert boot.run(ran, [*BEATS, "false", "true"]) == [HEARTBEAT, failure(1), "shutdown -h now"]
+    assert not (tmp_path / "ran").exists()
+    assert boot.run(["/nowhere/program"], BEATS) == [HEARTBEAT, failure(127), "shutdown -h now"]
+    own = boot.run(ran, [*BEATS, "false"], STEPWELL_API_URL="http://10.0.0.1:8083")
+    assert own[1] == failure(1).replace("send", "--endpoint-url http://10.0.0.1:8083 send", 1)
 
 
 class Refusing:
@@ -270,31 +316,6 @@ def test_ec2_errors(ec2: Ec2Machines, monkeypatch: pytest.MonkeyPatch) -> None:
         ec2.launch(task_token="token-ec2-4")
     with pytest.raises(MachineConfigError, match="image_id is not declared"):
         Ec2Machines("r", {"program": ["x"]})
-
-
-@pytest.fixture
-def ecs(aws_backend: str) -> EcsMachines:
-    client = aws.client("ecs")
-    client.create_cluster(clusterName="workers")
-    definition = client.register_task_definition(
-        family="renderer",
-        networkMode="awsvpc",
-        requiresCompatibilities=["FARGATE"],
-        cpu="256",
-        memory="512",
-        containerDefinitions=[{"name": "main", "image": "renderer", "essential": True, "memory": 512}],
-    )["taskDefinition"]["taskDefinitionArn"]
-    subnets = [subnet["SubnetId"] for subnet in aws.client("ec2").describe_subnets()["Subnets"]][:1]
-    spec = {
-        "program": ["python", "-m", "renderer.main"],
-        "cluster": "workers",
-        "task_definition": definition,
-        "container": "main",
-        "subnet_ids": subnets,
-    }
-    machines = Resources("aws", None, {"workers": {"renderer": spec}}).worker("renderer")
-    assert isinstance(machines, EcsMachines)
-    return machines
 
 
 def test_ecs_launch(ecs: EcsMachines) -> None:

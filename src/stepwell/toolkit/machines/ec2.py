@@ -4,6 +4,9 @@
 `security_group_ids`, `instance_profile`, `spot` (default true), `max_price`, `volume_gb`, `boot` (shell lines that run before
 the program, for fetching the code). The instance shuts itself down, which terminates it, when the program ends for whatever
 reason, or its lifetime is over. The task token waits in a SecureString parameter of its own; the user data only name it.
+
+While the `boot` lines run, the boot script sends the heartbeats; if one of them fails, or the program is not there, it
+answers the task with `LaunchError`. For both the image needs the AWS CLI. From then on the program answers.
 """
 
 from __future__ import annotations
@@ -42,6 +45,33 @@ CAPACITY_ERRORS = frozenset(
     }
 )
 _MAX_USER_DATA = 16_384
+_BOOT = """#!/bin/bash
+# What is left to say when this script ends is said by `ended`: whether the program never started.
+answer() {{
+  aws stepfunctions ${{STEPWELL_API_URL:+--endpoint-url "$STEPWELL_API_URL"}} "$@" --task-token "$(aws ssm get-parameter \
+    --with-decryption --name "$STEPWELL_TASK_TOKEN_PARAMETER" --query Parameter.Value --output text)"
+}}
+ended() {{
+  code=$?
+  [ -z "$beating" ] || kill "$beating"
+  if [ -z "$started" ] || [ $code = 126 ] || [ $code = 127 ]; then
+    answer send-task-failure --error LaunchError --cause "the machine's boot script ended with exit code $code"
+  fi
+  shutdown -h now
+}}
+trap ended EXIT
+(sleep {lifetime}; shutdown -h now) &
+{exports}
+(while :; do answer send-task-heartbeat; sleep 60; done) &
+beating=$!
+set -e
+{boot}
+set +e
+started=yes
+kill "$beating"
+beating=
+{program}
+"""
 _STATES: Mapping[str, State] = {
     "pending": "running",
     "running": "running",
@@ -173,16 +203,11 @@ class Ec2Machines(Machines):
     def _user_data(self, environment: Mapping[str, str], parameter: str) -> str:
         variables = {**environment, TOKEN_PARAMETER_VARIABLE: parameter, KIND_VARIABLE: "ec2"}
         lifetime = int(self._spec.get("max_lifetime", MAX_LIFETIME))
-        text = "\n".join(
-            [
-                "#!/bin/bash",
-                "trap 'shutdown -h now' EXIT",
-                f"(sleep {lifetime}; shutdown -h now) &",
-                *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
-                *self._spec.get("boot", ()),
-                shlex.join(self._program),
-                "",
-            ]
+        text = _BOOT.format(
+            lifetime=lifetime,
+            exports="\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+            boot="\n".join(self._spec.get("boot", ())) or ":",
+            program=shlex.join(self._program),
         )
         if len(text.encode()) > _MAX_USER_DATA:
             raise MachineConfigError(f"worker {self.name!r}: the user data exceed {_MAX_USER_DATA} bytes")
