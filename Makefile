@@ -58,7 +58,11 @@ clients: .venv-clients/.ready ## install the AWS CLI and the JavaScript SDK, whi
 	@npm install --prefix tests/api/clients --no-audit --no-fund --no-package-lock --silent
 	@touch $@
 
-bench: setup emulators ## measure what the README claims, side by side with the others
+javascript: ## install the JavaScript library that runs state machines in process, for comparisons (needs npm)
+	@if command -v npm >/dev/null; then npm install --prefix benchmarks/javascript --no-audit --no-fund --no-package-lock --silent; \
+	else echo "npm is not installed: the comparison with the JavaScript library will be skipped"; fi
+
+bench: setup emulators javascript ## measure what the README claims, side by side with the others
 	$(BIN)/python -m benchmarks
 
 KILLS ?= 1000
@@ -68,4 +72,4 @@ crash: setup ## kill the server KILLS times (1000), under load, and look for wha
 clean: ## remove what the targets made, not your data
 	rm -rf .venv demo-output .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test test-all lint browser emulators conformance clients bench crash clean
+.PHONY: help setup demo test test-all lint browser emulators conformance clients javascript bench crash clean

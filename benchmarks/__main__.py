@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HELPERS = {"__main__", "workloads", "plots"}
+HELPERS = {"__main__", "constant", "plots", "servers", "workloads"}
 
 
 def main() -> int:

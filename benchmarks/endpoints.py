@@ -1,10 +1,14 @@
 """Stepwell side by side with other servers of the Step Functions API, by boto3, alternating in one run.
 
-    python -m benchmarks.endpoints [--servers stepwell,ministack,moto] [--only W1,W3] [--rounds 5] [--json FILE]
+    python -m benchmarks.endpoints [--servers stepwell,ministack,ministack-awake,moto,constant] [--only W1,W3] [--rounds 5]
+                                   [--json FILE] [--markdown]
 
 All servers are up at the same time and take turns, workload by workload and round by round, so that a slow minute of the machine
 meets them alike. A figure is the median over the rounds; a ratio is taken round by round, and its spread is printed. CPU is what the
 server and its children used, from the operating system. Stepwell keeps its journal on disk; the others keep nothing.
+
+"ministack-awake" is ministack without the 150 ms it sleeps in every execution. "constant" runs nothing and answers at once
+(`constant.py`): what the client reaches there, no server can exceed with this client.
 
 `make emulators` installs ministack and moto into `.venv-emulators`.
 """
@@ -16,142 +20,22 @@ import contextlib
 import http.client
 import io
 import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
-import psutil
-from botocore.config import Config
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import workloads
+from benchmarks.servers import LONGEST, NAMES, Server, running
 
-ROOT = Path(__file__).parent.parent
-EMULATORS = Path(os.environ.get("STEPWELL_EMULATORS", ROOT / ".venv-emulators"))
 ROLE = "arn:aws:iam::000000000000:role/bench"
-LONGEST = 120.0
-
-
-@dataclass
-class Server:
-    """A running server and its client."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    url: str
-    first_call: float
-    idle_rss: float
-    arns: dict[str, str] = field(default_factory=dict)
-    peak_rss: float = 0.0
-
-    def client(self, service: str = "stepfunctions") -> Any:
-        config = Config(
-            region_name="us-east-1",
-            retries={"max_attempts": 0},
-            max_pool_connections=64,
-            read_timeout=LONGEST + 30,
-            inject_host_prefix=False,
-        )
-        return boto3.client(
-            service, endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test", config=config
-        )
-
-    def processes(self) -> list[psutil.Process]:
-        try:
-            parent = psutil.Process(self.process.pid)
-            return [parent, *parent.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
-    def cpu(self) -> float:
-        """CPU seconds of the server and its children, ended ones included."""
-        total = 0.0
-        for process in self.processes():
-            with contextlib.suppress(psutil.Error):
-                times = process.cpu_times()
-                total += times.user + times.system + times.children_user + times.children_system
-        return total
-
-    def rss(self) -> float:
-        """Resident MiB of the server and its children."""
-        total = 0
-        for process in self.processes():
-            with contextlib.suppress(psutil.Error):
-                total += process.memory_info().rss
-        return total / 2**20
-
-
-def command(name: str, port: int, data: str) -> tuple[list[str], dict[str, str]]:
-    """How a server is started: its command and the environment it needs."""
-    if name == "stepwell":
-        return [str(Path(sys.executable).parent / "stepwell"), "serve", "--port", str(port), "--data", data], {}
-    if name == "ministack":
-        return [str(EMULATORS / "bin/ministack")], {"GATEWAY_PORT": str(port)}
-    if name == "moto":
-        return [str(EMULATORS / "bin/moto_server"), "-p", str(port)], {}
-    raise ValueError(f"unknown server {name!r}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(name: str) -> Iterator[Server]:
-    """The server, started, answering, and stopped at the end."""
-    with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as data:
-        port = free_port()
-        words, extra = command(name, port, data)
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            words, env={**os.environ, **extra}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=data
-        )
-        server = Server(name, process, f"http://127.0.0.1:{port}", 0.0, 0.0)
-        try:
-            _await_first_call(server, began)
-            if name == "moto":  # else it only pretends to run executions
-                settings = json.dumps({"stepfunctions": {"execute_state_machine": True}}).encode()
-                urllib.request.urlopen(f"{server.url}/moto-api/config", settings).close()
-            yield server
-        finally:
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _await_first_call(server: Server, began: float) -> None:
-    client = server.client()
-    while True:
-        try:
-            client.list_state_machines()
-            break
-        except Exception:
-            if server.process.poll() is not None or time.perf_counter() - began > 60:
-                raise SystemExit(f"{server.name} did not start; is it installed? `make emulators`") from None
-            time.sleep(0.02)
-    server.first_call = time.perf_counter() - began
-    time.sleep(0.5)
-    server.idle_rss = server.rss()
-
 
 # -- what is measured: each gives its figures for one round
 
@@ -357,6 +241,19 @@ WORKLOADS: dict[str, Callable[[Server], dict[str, float]]] = {
     "W7": w7,
     "W8": w8,
 }
+OPERATIONS = {
+    "W1": "transition",
+    "W1x16": "transition",
+    "W2": "execution",
+    "W2x": "execution",
+    "W3": "transition",
+    "W4": "item",
+    "W5": "execution",
+    "W6": "task",
+    "W7": "event",
+    "W8": "execution",
+}
+"""What the CPU is counted by."""
 LOWER_IS_BETTER = ("ms", " s", "calls", "MiB")
 
 Results = dict[str, dict[str, list[float]]]
@@ -388,7 +285,8 @@ def measure(
                 cpu.setdefault(name, {}).setdefault(server.name, []).append(used)
                 for metric, value in figures.items():
                     results.setdefault(metric, {}).setdefault(server.name, []).append(value)
-            console.print(f"[dim]{name} round {number}/{rounds}[/]", end="\r")
+            if console.is_terminal:
+                console.print(f"[dim]{name} round {number}/{rounds}[/]", end="\r")
     return results, cpu, [f"{name} on {server}: {why}" for (name, server), why in failures.items()]
 
 
@@ -399,58 +297,79 @@ def ratio(metric: str, ours: list[float], theirs: list[float]) -> tuple[float, f
     return statistics.median(each), each[0], each[-1]
 
 
-def report(servers: list[Server], results: Results, cpu: Results, failures: list[str], console: Console) -> None:
-    """The tables a reader compares."""
+def tables(servers: list[Server], results: Results, cpu: Results) -> list[tuple[str, list[list[str]]]]:
+    """What a reader compares: titles, each with rows whose first is the header."""
     others = [server.name for server in servers if server.name != "stepwell"]
-    table = Table(title="median over the rounds; ratio: how many times better Stepwell is (lowest to highest round)")
-    for title in ("workload", "stepwell", *others):
-        table.add_column(title, justify="left" if title == "workload" else "right")
+    rows = [["workload", "stepwell", *others]]
     for metric, by_server in results.items():
         ours = by_server.get("stepwell", [])
-        row = [metric, f"{statistics.median(ours):,.3g}" if ours else "fails"]
+        row = [metric, _figure(ours)]
         for other in others:
-            theirs = by_server.get(other)
-            if not theirs:
-                row.append("fails")
-            elif not ours:
-                row.append(f"{statistics.median(theirs):,.3g}")
+            theirs = by_server.get(other, [])
+            if not ours or not theirs:
+                row.append(_figure(theirs))
+                continue
+            middle, low, high = ratio(metric, ours, theirs)
+            if other == "constant":
+                row.append(f"{_figure(theirs)} ({middle:.0%})")
             else:
-                middle, low, high = ratio(metric, ours, theirs)
-                row.append(f"{statistics.median(theirs):,.3g}   [bold]{middle:.1f}x[/] ({low:.1f}-{high:.1f})")
-        table.add_row(*row)
-    for title, value in (
-        ("start to first call, s", lambda server: server.first_call),
-        ("RSS idle, MiB", lambda server: server.idle_rss),
-        ("RSS peak, MiB", lambda server: server.peak_rss),
-    ):
-        table.add_row(
-            title, *(f"{value(server):.2f}" if title[-1] == "s" else f"{value(server):.0f}" for server in servers)
-        )
-    console.print(table)
-    used = Table(title="server CPU per operation, microseconds (median)")
-    for title in ("workload", *(server.name for server in servers)):
-        used.add_column(title, justify="left" if title == "workload" else "right")
+                row.append(f"{_figure(theirs)} ({middle:.1f}x, {low:.1f}-{high:.1f})")
+        rows.append(row)
+    rows.append(["start to first call, s", *(f"{server.first_call:.2f}" for server in servers)])
+    rows.append(["RSS idle, MiB", *(f"{server.idle_rss:.0f}" for server in servers)])
+    rows.append(["RSS peak, MiB", *(f"{server.peak_rss:.0f}" for server in servers)])
+    used = [["workload, one", "stepwell", *others]]
     for name, by_server in cpu.items():
-        figures = (by_server.get(server.name) for server in servers)
-        used.add_row(name, *(f"{statistics.median(figure):,.0f}" if figure else "-" for figure in figures))
-    console.print(used)
-    for failure in failures:
-        console.print(f"failed: {failure}", highlight=False, markup=False)
+        figures = (by_server.get(server, []) for server in ("stepwell", *others))
+        used.append([f"{name}, {OPERATIONS[name]}", *(f"{statistics.median(f):,.0f}" if f else "-" for f in figures)])
+    return [
+        (
+            "median over the rounds (how many times better Stepwell is, lowest to highest round; of constant: how near)",
+            rows,
+        ),
+        ("server CPU, microseconds (median)", used),
+    ]
+
+
+def _figure(values: list[float]) -> str:
+    if not values:
+        return "fails"
+    middle = statistics.median(values)
+    return f"{middle:,.0f}" if middle >= 100 else f"{middle:.3g}"
+
+
+def show(title: str, rows: list[list[str]], console: Console, markdown: bool) -> None:
+    """Print a table."""
+    header, *body = rows
+    if markdown:
+        print(f"\n{title}\n\n| {' | '.join(header)} |\n|---{'|--:' * (len(header) - 1)}|")
+        for row in body:
+            print(f"| {' | '.join(row)} |")
+        return
+    table = Table(title=title)
+    for name in header:
+        table.add_column(name, justify="left" if name == header[0] else "right")
+    for row in body:
+        table.add_row(*row)
+    console.print(table)
 
 
 def main() -> None:
-    """Run and print; `--json` keeps the figures of every round."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--servers", default="stepwell,ministack,moto")
+    parser.add_argument("--servers", default=",".join(NAMES))
     parser.add_argument("--only", default=",".join(WORKLOADS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="keep the figures of every round")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     options = parser.parse_args()
-    console = Console()
+    console = Console(stderr=options.markdown)
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(running(name)) for name in options.servers.split(",")]
         results, cpu, failures = measure(servers, options.only.split(","), options.rounds, console)
-        report(servers, results, cpu, failures, console)
+        for title, rows in tables(servers, results, cpu):
+            show(title, rows, console, options.markdown)
+        for failure in failures:
+            print(f"failed: {failure}")
         if options.json:
             memory = {
                 server.name: {"idle": server.idle_rss, "peak": server.peak_rss, "first_call": server.first_call}
