@@ -126,12 +126,12 @@ class Receipt:
     def _item(
         self, kind: str, prefix: str, suffix: str, order: str, text: str, line: Line, x: float, width: float
     ) -> Record:
-        x, y, w, h = (_number(value) for value in (x, line.y, width, line.height))
+        left, low, w, h = (_number(value) for value in (x, line.y, width, line.height))
         corners = {
-            "bottom_left": {"x": x, "y": y},
-            "bottom_right": {"x": x + w, "y": y},
-            "top_left": {"x": x, "y": y + h},
-            "top_right": {"x": x + w, "y": y + h},
+            "bottom_left": {"x": left, "y": low},
+            "bottom_right": {"x": left + w, "y": low},
+            "top_left": {"x": left, "y": low + h},
+            "top_right": {"x": left + w, "y": low + h},
         }
         return {
             "PK": f"IMAGE#{self.image_id}",
@@ -144,7 +144,7 @@ class Receipt:
             "GSI4PK": self.index,
             "GSI4SK": order,
             "text": text,
-            "bounding_box": {"x": x, "y": y, "width": w, "height": h},
+            "bounding_box": {"x": left, "y": low, "width": w, "height": h},
             **corners,
             "angle_degrees": 0,
             "angle_radians": 0,

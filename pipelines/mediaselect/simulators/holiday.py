@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
@@ -262,15 +263,15 @@ def trip(size: tuple[int, int] = (1600, 1200)) -> list[File]:
     add("IMG_0008.webp", photo(dim(street, 1.2, 1.0), "WEBP", taken=at(660), gps=VENCE))
     add("IMG_0009.jpg", photo(dim(beach, 0.45, 0.6), taken=at(70), gps=NICE))
     add("IMG_0010.jpg", photo(beach, taken=at(71), gps=NICE)[:2000] + b"\x00" * 500)
-    clip = {"size": (480, 360), "fps": 25.0}
+    clip: dict[str, Any] = {"size": (480, 360), "fps": 25.0}
     add(
         "IMG_0001.mov",
         film(
             [dim(scene("harbour", (640, 480), 5), 0.6, 0.7)], seconds=2.0, suffix=".mov", taken=at(2), gps=NICE, **clip
         ),
-    )  # type: ignore[arg-type]
+    )
     add(
         "MVI_0011.mp4",
         film([dim(scene("beach", (640, 480), 3), 0.5, 0.6)], seconds=2.0, noise=6.0, taken=at(75), gps=NICE, **clip),
-    )  # type: ignore[arg-type]
+    )
     return files

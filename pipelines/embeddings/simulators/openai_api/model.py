@@ -35,7 +35,7 @@ def embed(texts: list[str], dimensions: int) -> NDArray[np.float32]:
         found = np.asarray(_model().embed([_plain(text) for text in texts], norm=True), dtype=np.float32)
     found = found[:, :dimensions]
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    found = found / np.where(lengths == 0, 1, lengths)
+    found = (found / np.where(lengths == 0, 1, lengths)).astype(np.float32)
     missing = dimensions - found.shape[1]
     return np.pad(found, ((0, 0), (0, missing))) if missing > 0 else found
 

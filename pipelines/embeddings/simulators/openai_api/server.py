@@ -229,9 +229,10 @@ class OpenAIApi:
             b"content-type: " + headers.get("content-type", "").encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP
         )
         fields: dict[str, tuple[str, bytes]] = {}
-        for part in message.iter_parts() if message.is_multipart() else ():  # type: ignore[attr-defined]
+        for part in message.iter_parts() if message.is_multipart() else ():
             name = str(part.get_param("name", header="content-disposition"))
-            fields[name] = (part.get_filename() or "", part.get_payload(decode=True))
+            content = part.get_payload(decode=True)
+            fields[name] = (part.get_filename() or "", content if isinstance(content, bytes) else b"")
         if "file" not in fields or fields.get("purpose", ("", b""))[1] != b"batch":
             return _error(400, "A file and purpose=batch are required.", None)
         name, content = fields["file"]

@@ -51,7 +51,9 @@ def choose(seen: list[Seen], prompt: str) -> dict[str, Any]:
         if found := re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", text):
             item.taken = datetime.fromisoformat(found[0])
     scenes = _scenes(seen)
-    selected, excluded, groups = [], [], []
+    selected: list[dict[str, Any]] = []
+    excluded: list[dict[str, Any]] = []
+    groups: list[dict[str, Any]] = []
     for number, scene in enumerate(scenes, start=1):
         name = f"Scene {number}"
         items = []
@@ -172,8 +174,10 @@ def analyse(image: Image.Image, question: str, *, frame: bool) -> dict[str, Any]
 
 def filters(pictures: list[Image.Image], question: str) -> dict[str, Any]:
     """Filters for a film, from its frames and from what is applied already."""
-    applied = {"brightness": 0.0, "contrast": 1.0, "saturation": 1.0, "gamma": 1.0, "temperatureKelvin": 6500, "sharpen": 0.0,
-               "denoise": "none", "stabilize": "none"}  # fmt: skip
+    applied: dict[str, Any] = {
+        "brightness": 0.0, "contrast": 1.0, "saturation": 1.0, "gamma": 1.0, "temperatureKelvin": 6500, "sharpen": 0.0,
+        "denoise": "none", "stabilize": "none",
+    }  # fmt: skip
     if told := re.search(r"applied already: (\{.*?\})", question):
         applied |= json.loads(told[1])
     seen = [vision.look(picture) for picture in pictures]

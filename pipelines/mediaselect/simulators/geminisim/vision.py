@@ -80,8 +80,8 @@ def open_image(data: bytes) -> Image.Image:
 def frames(source: bytes | str, most: int = 6) -> list[Image.Image]:
     """Some frames of a film, evenly spread; ValueError when it cannot be read."""
     try:
-        with av.open(io.BytesIO(source) if isinstance(source, bytes) else source) as film:
-            every = [frame.to_image() for frame in film.decode(video=0)]
+        with av.open(io.BytesIO(source) if isinstance(source, bytes) else source, "r") as film:
+            every = [frame.to_image() for frame in film.decode(video=0)]  # type: ignore[no-untyped-call]
     except (av.FFmpegError, IndexError) as error:
         raise ValueError("Unable to process input video") from error
     step = max(1, len(every) // most)
