@@ -12,7 +12,9 @@ import pytest
 from stepwell.engine import Engine, ExecutionFailed, VirtualClock
 from stepwell.engine.errors import ResourceNotFound, ValidationException
 from stepwell.engine.mapruns import Outcomes
+from stepwell.engine.rows import ExecutionRow
 from stepwell.interpreter.effects import ReadItems, WriteResults
+from stepwell.tasks import TaskError
 
 from .conftest import Runner, machine, task, types
 
@@ -228,3 +230,78 @@ async def test_items_are_read_by_pages_and_results_written(clock: VirtualClock, 
         assert sorted(int(output) for _, output in items.written) == list(range(2500))
         run = engine.map_runs.list(execution.arn).items[0].map_run_arn
         assert engine.map_runs.describe(run).item_counts["succeeded"] == 2500
+
+
+class Exported(Items):
+    """A writer that remembers whole rows."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total)
+        self.rows: list[ExecutionRow] = []
+
+    async def write(self, request: WriteResults, role_arn: str, outcomes: Outcomes) -> bytes:
+        self.rows = []
+        while rows := outcomes.page(self.rows[-1].id if self.rows else 0, 2):
+            self.rows += rows
+        return b"{}"
+
+
+def exported(kind: str, **fields: Any) -> dict[str, Any]:
+    reader = {"Resource": "arn:aws:states:::s3:getObject", "Parameters": {"Bucket": "b", "Key": "k"}}
+    writer = {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "b", "Prefix": "p"}}
+    return distributed(machine(S=task("square")), kind, ItemReader=reader, ResultWriter=writer, **fields)
+
+
+def odd(n: int) -> int:
+    if n % 2:
+        return n * n
+    raise TaskError("Even", str(n))
+
+
+@pytest.mark.parametrize("kind", ["STANDARD", "EXPRESS"])
+async def test_the_outcomes_of_both_types_are_exported(clock: VirtualClock, runner: Runner, kind: str) -> None:
+    runner.answers["square"] = odd
+    items = Exported(5)
+    async with Engine.open(clock=clock, runner=runner, items=items) as engine:
+        execution = await (await engine.load(exported(kind, ToleratedFailureCount=9))).start()
+        assert await execution == {}
+        assert [row.input for row in items.rows] == [b"0", b"1", b"2", b"3", b"4"], "in the order of their starts"
+        assert [(row.status, row.output, row.error) for row in items.rows] == [
+            ("SUCCEEDED", str(n * n).encode(), None) if n % 2 else ("FAILED", None, "Even") for n in range(5)
+        ]
+        assert all(row.stop is not None for row in items.rows)
+        run = engine.map_runs.list(execution.arn).items[0].map_run_arn
+        listed = [item.execution_arn for item in engine.executions.list(map_run_arn=run).items]
+        everything = [item.execution_arn for item in engine.executions.list().items]
+        assert len(listed) == (5 if kind == "STANDARD" else 0)
+        assert sorted(everything) == sorted([*listed, execution.arn]), (
+            "what is kept of EXPRESS children is no execution"
+        )
+
+
+@pytest.mark.parametrize("kind", ["STANDARD", "EXPRESS"])
+async def test_an_export_after_a_crash_and_a_redrive_has_every_child_once(tmp_path: Path, kind: str) -> None:
+    clock, runner, items = VirtualClock(), Runner(), Exported(6)
+    runner.answers["square"] = lambda n: n * n if n < 3 else asyncio.Event().wait()
+    async with Engine.open(tmp_path, clock=clock, runner=runner, items=items) as engine:
+        execution = await (await engine.load(exported(kind, ToleratedFailureCount=2))).start()
+        while len(runner.calls) < 6:
+            await runner.wait_for_call()
+        await engine.journal.committed()
+    runner = Runner()
+    runner.answers["square"] = odd
+    async with Engine.open(tmp_path, clock=VirtualClock(clock.now()), runner=runner, items=items) as engine:
+        assert await engine.execution(execution.arn) == {}
+        assert sorted(int(call.arguments) for call in runner.calls) == [3, 4, 5]
+        assert [(row.input, row.status) for row in items.rows if row.status == "FAILED"] == [(b"4", "FAILED")]
+        assert sorted(row.input for row in items.rows) == [str(n).encode() for n in range(6)]
+        each = await engine.load(exported(kind), name="strict")
+        strict = await each.start()
+        with pytest.raises(ExecutionFailed):
+            await strict
+        runner.answers["square"] = lambda n: n * n
+        await strict.redrive()
+        assert await strict == {}
+        assert sorted((row.input, row.status) for row in items.rows) == [
+            (str(n).encode(), "SUCCEEDED") for n in range(6)
+        ]

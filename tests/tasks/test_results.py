@@ -90,6 +90,15 @@ async def test_files_and_manifest(tmp_path, bucket):
     assert json.loads(failed)[0]["Error"] == "Oops"
 
 
+async def test_express_children_have_their_own_arns(tmp_path, bucket):
+    express = child(1)
+    express.resource += ":express"
+    await written(tmp_path, bucket, writing(), express)
+    [document] = json.loads(bucket.get("0c3f/SUCCEEDED_0.json"))
+    assert document["ExecutionArn"] == "arn:aws:states:us-east-1:123456789012:express:machine/label:child-1:child-1"
+    assert document["StateMachineArn"] == "arn:aws:states:us-east-1:123456789012:stateMachine:machine/label"
+
+
 @pytest.mark.parametrize(
     ("config", "name", "text"),
     [

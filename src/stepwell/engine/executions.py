@@ -29,6 +29,7 @@ from stepwell.engine.host import Host
 from stepwell.engine.journal import Journal
 from stepwell.engine.launching import launch, launch_express
 from stepwell.engine.live import Live
+from stepwell.engine.mapruns import has_express_children
 from stepwell.engine.paging import decode_token, encode_token, limit_of
 from stepwell.engine.records import (
     DataDetails,
@@ -321,6 +322,8 @@ class Executions:
             if self._journal.map_run(map_run_arn) is None:
                 parse(map_run_arn, "mapRun")
                 raise ResourceNotFound(resource=map_run_arn)
+            if has_express_children(self._journal, map_run_arn):
+                return Page([], None)
         elif state_machine_arn is not None:
             resource, version, alias = self._listed(state_machine_arn)
         rows = self._journal.executions(

@@ -587,6 +587,8 @@ class Journal:
         for column, value in (("resource", resource), ("map_run", map_run), ("version", version), ("alias", alias)):
             if value is not None:
                 conditions.append((f"e.{column} = ?", value))
+        if resource is None and map_run is None:
+            conditions.append(("e.resource NOT LIKE ?", "%:express"))  # rows of `mapruns`, which are no executions
         if status == "RUNNING":
             conditions.append(("e.id IN (SELECT id FROM open_executions) AND e.status = ?", status))
         elif status == "SUCCEEDED":

@@ -28,7 +28,10 @@ from stepwell.interpreter.effects import (
     WriteResults,
 )
 
-__all__ = ["ItemPort", "MapRuns", "Outcomes", "pointer_of"]
+__all__ = ["ItemPort", "MapRuns", "Outcomes", "has_express_children", "pointer_of"]
+
+EXPRESS_ROWS = ":express"
+"""Ends the resource of the rows that hold the outcomes of EXPRESS children for a ResultWriter; no ARN names them."""
 
 
 class MapRunDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -75,6 +78,12 @@ class ItemPort(Protocol):
         ...
 
 
+def has_express_children(journal: Journal, arn: str) -> bool:
+    """Whether a map run's children are EXPRESS executions, which nobody can list."""
+    found = journal.map_run(arn)
+    return found is not None and _decode(found[1]).execution_type == "EXPRESS"
+
+
 def pointer_of(journal: Journal, arn: str) -> str:
     """The JSON pointer of a map run's Map state."""
     found = journal.map_run(arn)
@@ -98,6 +107,8 @@ class MapRuns:
         """Map runs that run, as far as they were needed."""
         self._children: dict[tuple[int, int], int] = {}
         """Running children by (parent, command)."""
+        self._exported: dict[int, tuple[ExecutionRow, bool]] = {}
+        """The rows of running EXPRESS children for a ResultWriter, and whether the journal has them (from before a redrive)."""
         host.on_end.append(self._child_ended)
 
     # -- for the API
@@ -246,21 +257,7 @@ class MapRuns:
             return
         resource = effect.map_run_arn.split(":", 6)[6].rpartition(":")[0]
         if effect.execution_type == "EXPRESS":
-            child = launch_express(
-                self._host,
-                self._registry,
-                self._clock,
-                resource=resource,
-                name=effect.name,
-                unique=effect.name,
-                input=effect.input or b"{}",
-                revision=live.revision,
-                parent=live,
-                command=effect.command,
-                map_run=effect.map_run_arn,
-                pointer=effect.state,
-            )
-            self._children[key] = child.id
+            self._start_express(live, effect, resource, again)
             return
         row = self._journal.find(resource, effect.name) if again or isinstance(effect, RedriveChild) else None
         if row is None:
@@ -285,15 +282,93 @@ class MapRuns:
                 return
             child = found
             child.command = effect.command
-        elif isinstance(effect, RedriveChild) and not self._redriven(live, row):
+        elif isinstance(effect, RedriveChild) and not self._settled(live, row):
             child = self._redrive(row, effect.command)
         else:
             self.report(live.id, effect.command, row.status, row.output, row.error, row.cause)
             return
         self._children[key] = child.id
 
-    def _redriven(self, live: Live, row: ExecutionRow) -> bool:
-        """Whether the child's present end is that of the redrive which is asked for: it came after the parent's."""
+    def _start_express(self, live: Live, effect: StartChild | RedriveChild, resource: str, again: bool) -> None:
+        """An EXPRESS child, from the beginning. With a ResultWriter its outcome is on disk before it counts, and it only."""
+        row = None
+        if effect.exported and (again or isinstance(effect, RedriveChild)):
+            row = self._journal.find(resource + EXPRESS_ROWS, effect.name)
+            if row is not None and (isinstance(effect, StartChild) or self._settled(live, row)):
+                self.report(live.id, effect.command, row.status, row.output, row.error, row.cause)
+                return
+        input = effect.input or b"{}"
+        child = launch_express(
+            self._host,
+            self._registry,
+            self._clock,
+            resource=resource,
+            name=effect.name,
+            unique=effect.name,
+            input=input,
+            revision=live.revision,
+            parent=live,
+            command=effect.command,
+            map_run=effect.map_run_arn,
+            pointer=effect.state,
+        )
+        self._children[live.id, effect.command] = child.id
+        if not effect.exported:
+            return
+        if row is not None:
+            row.redrive_count += 1
+            row.redrive_date = child.at
+            self._exported[child.id] = row, True
+            return
+        row = ExecutionRow(
+            id=self._journal.next_id(),
+            resource=resource + EXPRESS_ROWS,
+            name=effect.name,
+            revision=live.revision,
+            version=None,
+            alias=None,
+            parent=live.id,
+            command=effect.command,
+            map_run=effect.map_run_arn,
+            item_count=effect.item_count,
+            trace_header=None,
+            seed=0,
+            start=child.at,
+            stop=None,
+            status="RUNNING",
+            redrive_count=0,
+            redrive_date=None,
+            error=None,
+            cause=None,
+            input=input,
+            output=None,
+        )
+        self._exported[child.id] = row, False
+
+    def _keep(self, child: Live) -> None:
+        """Journal how an EXPRESS child ended, if that is to be exported."""
+        found = self._exported.pop(child.id, None)
+        if found is None:
+            return
+        row, known = found
+        execution = child.execution
+        outcome = Outcome(
+            execution.status,
+            child.at,
+            row.redrive_count,
+            row.redrive_date,
+            execution.error,
+            execution.cause,
+            execution.output,
+        )
+        if not known:
+            self._journal.start_execution(row)
+        self._journal.set_outcome(row.id, outcome)
+
+    def _settled(self, live: Live, row: ExecutionRow) -> bool:
+        """Whether there is nothing to redrive: the child succeeded while its parent gave it up, or was redriven already."""
+        if row.status == "SUCCEEDED":
+            return True
         since = live.execution.redrive_time
         return since is not None and row.redrive_date is not None and row.redrive_date >= since
 
@@ -316,6 +391,7 @@ class MapRuns:
         if child.parent is None or child.command is None:
             return
         self._children.pop((child.parent, child.command), None)
+        self._keep(child)
         execution = child.execution
         self.report(child.parent, child.command, execution.status, execution.output, execution.error, execution.cause)
 

@@ -98,6 +98,7 @@ class StartChild(Effect, frozen=True):
     """Start a child execution of a map run; answer with ChildFinished for `command`.
 
     The child runs the ItemProcessor of the Map state at JSON pointer `state` of this execution's definition.
+    `exported`: its outcome is to be kept for WriteResults.
     """
 
     command: int
@@ -107,6 +108,7 @@ class StartChild(Effect, frozen=True):
     input: bytes
     execution_type: str
     item_count: int
+    exported: bool = False
 
 
 class RedriveChild(Effect, frozen=True):
@@ -123,6 +125,7 @@ class RedriveChild(Effect, frozen=True):
     input: bytes | None
     execution_type: str
     item_count: int
+    exported: bool = False
 
 
 class StopChild(Effect, frozen=True):

@@ -191,12 +191,12 @@ def _start_child(x: Execution, frame: Frame, run: MapRun, state: MapState, paylo
 
 def start_effect(run: MapRun, state: MapState, slot: Slot) -> AnyEffect:
     """The effect that starts a child, now or after a restart; one that was started before is redriven."""
+    exported = run.writer is not None
+    arn, pointer, kind = run.arn, state.pointer, state.execution_type
     if slot.index in run.unsuccessful:
-        return RedriveChild(
-            slot.command, run.arn, state.pointer, slot.name, slot.input, state.execution_type, slot.items
-        )
+        return RedriveChild(slot.command, arn, pointer, slot.name, slot.input, kind, slot.items, exported)
     assert slot.input is not None
-    return StartChild(slot.command, run.arn, state.pointer, slot.name, slot.input, state.execution_type, slot.items)
+    return StartChild(slot.command, arn, pointer, slot.name, slot.input, kind, slot.items, exported)
 
 
 def _start_again(x: Execution, frame: Frame, run: MapRun, state: MapState) -> None:

@@ -31,7 +31,10 @@ class Outcome(Protocol):
     @property
     def id(self) -> int: ...
     @property
-    def resource(self) -> str: ...
+    def resource(self) -> str:
+        """`machine/label`; with ":express" at its end for an EXPRESS execution."""
+        ...
+
     @property
     def name(self) -> str: ...
     @property
@@ -161,7 +164,9 @@ def _document(child: Outcome, map_run_arn: str) -> dict[str, Any]:
         document["Cause"] = child.cause
     if child.error is not None:
         document["Error"] = child.error
-    document["ExecutionArn"] = f"{prefix}:execution:{child.resource}:{child.name}"
+    resource = child.resource.removesuffix(":express")
+    kind, suffix = ("execution", "") if resource == child.resource else ("express", f":{child.name}")
+    document["ExecutionArn"] = f"{prefix}:{kind}:{resource}:{child.name}{suffix}"
     document["Input"] = child.input.decode()
     document["InputDetails"] = {"Included": True}
     document["Name"] = child.name
@@ -175,7 +180,7 @@ def _document(child: Outcome, map_run_arn: str) -> dict[str, Any]:
     else:
         document["RedriveStatus"] = "REDRIVABLE_BY_MAP_RUN"
     document["StartDate"] = _time(child.start)
-    document["StateMachineArn"] = f"{prefix}:stateMachine:{child.resource}"
+    document["StateMachineArn"] = f"{prefix}:stateMachine:{resource}"
     document["Status"] = child.status
     if child.stop is not None:
         document["StopDate"] = _time(child.stop)
