@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -28,9 +29,10 @@ PASSED_ON = (
     "CHUNK_SCENES",
     "HEARTBEAT_SECONDS",
     "STEPWELL_BACKEND",
-    "STEPWELL_RESOURCES",
 )
 """Variables of this function that its machines need, wherever they run."""
+DECLARED = ("project", "buckets", "tables", "secrets")
+"""What they need of the declarations. The rest, addresses of subscribers among it, is nothing for user data."""
 
 log = toolkit.logger(__name__)
 
@@ -55,6 +57,10 @@ def launch(environment: Environment, role: Role, event: dict[str, Any]) -> dict[
     if missing:
         raise ConfigError(f"job {job_id!r} lacks {', '.join(missing)}")
     variables = {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)}
+    if text := os.environ.get("STEPWELL_RESOURCES"):
+        declared = json.loads(text)
+        needed = {kind: declared[kind] for kind in DECLARED if kind in declared}
+        variables["STEPWELL_RESOURCES"] = json.dumps(needed, separators=(",", ":"))
     variables |= {"JOB_ID": job_id, "CORRELATION_ID": str(event["correlation_id"])}
     tags = {"job_id": job_id, "role": role, "ManagedBy": "manga-video-pipeline"}
     try:
