@@ -150,6 +150,47 @@ async def test_emr_has_names_of_its_own():
     assert aws.made("TerminateJobFlows") == [{"JobFlowIds": ["j-1"]}]
 
 
+async def test_emr_finds_fleets_and_groups_by_name():
+    runner, aws = dispatcher(
+        ListInstanceFleets=[
+            {"InstanceFleets": [{"Id": "if-1", "Name": "MASTER"}], "Marker": "m"},
+            {"InstanceFleets": [{"Id": "if-2", "Name": "CORE"}]},
+        ],
+        ModifyInstanceFleet={},
+        ListInstanceGroups={"InstanceGroups": [{"Id": "ig-1", "Name": "task"}]},
+        ModifyInstanceGroups={},
+    )
+    fleet = {"ClusterId": "j-1", "InstanceFleetName": "CORE", "InstanceFleet": {"TargetOnDemandCapacity": 8}}
+    result = await run(runner, "elasticmapreduce:modifyInstanceFleetByName", fleet)
+    assert set(result) == {"SdkHttpMetadata", "SdkResponseMetadata"}
+    assert aws.made("ListInstanceFleets") == [{"ClusterId": "j-1"}, {"ClusterId": "j-1", "Marker": "m"}]
+    assert aws.made("ModifyInstanceFleet") == [
+        {"ClusterId": "j-1", "InstanceFleet": {"InstanceFleetId": "if-2", "TargetOnDemandCapacity": 8}}
+    ]
+    group = {"ClusterId": "j-1", "InstanceGroupName": "task", "InstanceGroup": {"InstanceCount": 2}}
+    await run(runner, "elasticmapreduce:modifyInstanceGroupByName", group)
+    assert aws.made("ModifyInstanceGroups") == [
+        {"ClusterId": "j-1", "InstanceGroups": [{"InstanceGroupId": "ig-1", "InstanceCount": 2}]}
+    ]
+    with pytest.raises(TaskError) as caught:
+        await run(runner, "elasticmapreduce:modifyInstanceGroupByName", {**group, "InstanceGroupName": "none"})
+    assert caught.value.error == "ElasticMapReduce.InvalidRequestException"
+    with pytest.raises(TaskError, match="InstanceGroupId"):
+        await run(
+            runner, "elasticmapreduce:modifyInstanceGroupByName", {**group, "InstanceGroup": {"InstanceGroupId": "x"}}
+        )
+
+
+async def test_emr_changes_a_cluster_and_cancels_a_step():
+    info = {"StepId": "s-1", "Status": "SUBMITTED"}
+    runner, aws = dispatcher(SetTerminationProtection={}, CancelSteps={"CancelStepsInfoList": [info]})
+    arguments = {"ClusterId": "j-1", "TerminationProtected": True}
+    await run(runner, "elasticmapreduce:setClusterTerminationProtection", arguments)
+    assert aws.made("SetTerminationProtection") == [{"JobFlowIds": ["j-1"], "TerminationProtected": True}]
+    cancelled = await run(runner, "elasticmapreduce:cancelStep", {"ClusterId": "j-1", "StepId": "s-1"})
+    assert cancelled["CancelStepsInfo"] == info
+
+
 async def test_a_deletion_is_done_when_the_thing_is_gone():
     gone = CallFailed("ResourceNotFoundException", "none", 404)
     runner, _ = dispatcher(

@@ -316,7 +316,14 @@ JOBS: dict[tuple[str, str], Job] = {
 PLAIN: dict[str, frozenset[str]] = {
     "athena": frozenset({"stopQueryExecution", "getQueryExecution", "getQueryResults"}),
     "emr-containers": frozenset({"createVirtualCluster"}),
-    "elasticmapreduce": frozenset({"cancelStep", "setClusterTerminationProtection"}),
+    "elasticmapreduce": frozenset(
+        {
+            "cancelStep",
+            "modifyInstanceFleetByName",
+            "modifyInstanceGroupByName",
+            "setClusterTerminationProtection",
+        }
+    ),
     "sagemaker": frozenset({"createEndpoint", "createEndpointConfig", "createModel", "updateEndpoint"}),
 }
 """Actions of these services that have only the plain form, besides the table's own."""
@@ -335,6 +342,23 @@ _EMR_OPERATIONS: dict[str, tuple[str, Callable[[Document], Document]]] = {
     ),
 }
 """EMR's actions in Step Functions are named after what they do to a cluster, not after its API."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a `modify...ByName` action changes: the parts of a cluster, how they are listed and changed."""
+
+    name: str
+    find: str
+    change: str
+    several: bool
+
+
+_EMR_PARTS = {
+    "modifyInstanceFleetByName": _Part("InstanceFleet", "ListInstanceFleets", "ModifyInstanceFleet", several=False),
+    "modifyInstanceGroupByName": _Part("InstanceGroup", "ListInstanceGroups", "ModifyInstanceGroups", several=True),
+}
+"""Source: https://docs.aws.amazon.com/step-functions/latest/dg/connect-emr.html"""
 
 
 def is_job(service: str, action: str) -> bool:
@@ -376,17 +400,54 @@ class Jobs:
 
     async def _start(self, task: TaskRequest, name: str, action: str, arguments: Document, phase: str) -> Document:
         if name == "elasticmapreduce":
-            operation, reshape = _EMR_OPERATIONS[action]
-            result = await self.services.optimised(task, name, operation, reshape(arguments), phase)
-            if "JobFlowId" in result:
-                result["ClusterId"] = result.pop("JobFlowId")
-            if result.get("StepIds"):
-                result["StepId"] = result.pop("StepIds")[0]
-            return result
+            return await self._start_emr(task, action, arguments, phase)
         result = await self.services.optimised(task, name, action, arguments, phase)
         if name == "ecs" and result.get("Failures"):
             raise TaskError("AmazonECS.Unknown", orjson.dumps(result).decode(), phase)
         return result
+
+    async def _start_emr(self, task: TaskRequest, action: str, arguments: Document, phase: str) -> Document:
+        name = "elasticmapreduce"
+        part = _EMR_PARTS.get(action)
+        if part is not None:
+            return await self._modify_part(task, part, arguments, phase)
+        operation, reshape = _EMR_OPERATIONS[action]
+        result = await self.services.optimised(task, name, operation, reshape(arguments), phase)
+        if "JobFlowId" in result:
+            result["ClusterId"] = result.pop("JobFlowId")
+        if result.get("StepIds"):
+            result["StepId"] = result.pop("StepIds")[0]
+        if isinstance(found := result.get("CancelStepsInfoList"), list):
+            del result["CancelStepsInfoList"]
+            result["CancelStepsInfo"] = found[0] if found else {}
+        return result
+
+    async def _modify_part(self, task: TaskRequest, part: _Part, arguments: Document, phase: str) -> Document:
+        """Look the fleet or group up by its name, and change it."""
+        service, cluster, marker = "elasticmapreduce", arguments.get("ClusterId"), None
+        settings = dict(arguments.get(part.name) or {})
+        wanted = settings.pop(f"{part.name}Name", arguments.get(f"{part.name}Name"))
+        if f"{part.name}Id" in settings:
+            raise TaskError(
+                "States.Runtime",
+                f"The Parameters '{task.arguments.decode()}' could not be used to start the Task: "
+                f'[The field "{part.name}Id" is not supported by Step Functions]',
+                "schedule",
+            )
+        while True:
+            question = {"ClusterId": cluster, **({} if marker is None else {"Marker": marker})}
+            page = await self.services.optimised(task, service, part.find, question, phase)
+            found = next((one["Id"] for one in page.get(f"{part.name}s", ()) if one.get("Name") == wanted), None)
+            marker = page.get("Marker")
+            if found is not None or marker is None:
+                break
+        if found is None:
+            kind = "fleet" if part.name == "InstanceFleet" else "group"
+            failure = CallFailed("InvalidRequestException", f"Cluster {cluster} has no instance {kind} {wanted}.", 400)
+            raise optimised_error(service, failure, (await self.services.model(service)).errors, phase)
+        settings[f"{part.name}Id"] = found
+        body: Document = {f"{part.name}s": [settings]} if part.several else {part.name: settings}
+        return await self.services.optimised(task, service, part.change, {"ClusterId": cluster, **body}, phase)
 
     async def _follow(self, task: TaskRequest, name: str, job: Job, started: Document, arguments: Document) -> Document:
         pause = self.first
