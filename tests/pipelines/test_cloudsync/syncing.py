@@ -27,7 +27,7 @@ from stepwell.engine.clock import VirtualClock
 from stepwell.engine.records import ExecutionRecord
 from stepwell.functions.context import Context
 from stepwell.functions.logs import LogRecord, LogStore
-from stepwell.project import Project, load_project
+from stepwell.project import Environment, Project, load_project
 from stepwell.toolkit.environment import Resources
 from stepwell.toolkit.measurements import SpoolSink
 
@@ -100,7 +100,7 @@ class Run:
 class Sync:
     """A project in an environment, over a data directory. `variables` go to the functions' environment."""
 
-    def __init__(self, cloud: MediaCloud, data: Path, environment: str = "dev", **variables: Any) -> None:
+    def __init__(self, cloud: MediaCloud, data: Path, environment: Environment | str = "dev", **variables: Any) -> None:
         self.cloud = cloud
         self.data = data
         self.variables = {"PROVIDER_API_BASE": cloud.url, **{name: str(value) for name, value in variables.items()}}

@@ -10,6 +10,7 @@ from cloudsync.tracker import Tracker
 from mediacloud import BLOCK, Media, SyntheticContent
 
 from cloudsync import errors
+from stepwell.project import Environment
 from stepwell.toolkit import aws
 from stepwell.toolkit.records import Schema
 from stepwell.toolkit.records.dynamodb import DynamoTable
@@ -117,7 +118,10 @@ def test_12_f15_keys_that_stay_unprocessed_are_an_error(calls):
 
 @pytest.fixture
 def world(cloud, tmp_path, on_aws):
-    made = Sync(cloud, tmp_path / "data", MULTIPART_THRESHOLD=5 * BLOCK, CHUNK_SIZE=5 * BLOCK, STEPWELL_BACKEND="aws")
+    home = Environment(account="123456789012")  # moto's
+    made = Sync(
+        cloud, tmp_path / "data", home, MULTIPART_THRESHOLD=5 * BLOCK, CHUNK_SIZE=5 * BLOCK, STEPWELL_BACKEND="aws"
+    )
     names = made.project.resources
     table(names["tables"]["gopro-sync-tracker"]["name"], "media_id", "status", "sync_timestamp")
     table(names["tables"]["gopro-archive-keys"]["name"], "s3_key")
