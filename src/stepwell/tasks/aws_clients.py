@@ -117,24 +117,34 @@ class AwsClients:
         """The headers of a request to be sent by other means, with a SigV4 signature."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
+
+        request = AWSRequest(method, url, dict(headers), body)
+        SigV4Auth(await self._credentials(caller), service, caller.region).add_auth(request)
+        return dict(request.headers.items())
+
+    async def presign(
+        self, method: str, url: str, headers: dict[str, str], service: str, caller: Caller, seconds: int
+    ) -> str:
+        """The URL of a request without a body, with a SigV4 signature that is valid for so long. Raises CallFailed."""
+        from botocore.auth import SigV4QueryAuth
+        from botocore.awsrequest import AWSRequest
+
+        request = AWSRequest(method, url, dict(headers))
+        SigV4QueryAuth(await self._credentials(caller), service, caller.region, expires=seconds).add_auth(request)
+        return str(request.url)
+
+    async def _credentials(self, caller: Caller) -> Any:
+        """Botocore's credentials of the caller."""
         from botocore.credentials import Credentials
 
         keys = await self._keys(caller)
         if keys:
-            credentials = Credentials(
-                keys["aws_access_key_id"], keys["aws_secret_access_key"], keys.get("aws_session_token")
-            )
-        else:
-            found = await self._open_session().get_credentials()
-            if found is None:
-                raise CallFailed(
-                    "SdkClientException", "Unable to load AWS credentials from any provider in the chain", 0
-                )
-            frozen = await found.get_frozen_credentials()
-            credentials = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
-        request = AWSRequest(method, url, dict(headers), body)
-        SigV4Auth(credentials, service, caller.region).add_auth(request)
-        return dict(request.headers.items())
+            return Credentials(keys["aws_access_key_id"], keys["aws_secret_access_key"], keys.get("aws_session_token"))
+        found = await self._open_session().get_credentials()
+        if found is None:
+            raise CallFailed("SdkClientException", "Unable to load AWS credentials from any provider in the chain", 0)
+        frozen = await found.get_frozen_credentials()
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
     async def close(self) -> None:
         await self._stack.aclose()

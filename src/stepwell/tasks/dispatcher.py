@@ -10,6 +10,7 @@ import orjson
 from stepwell.tasks.aws_clients import AwsClients
 from stepwell.tasks.endpoints import Endpoints
 from stepwell.tasks.jobs import Jobs, is_job
+from stepwell.tasks.kubernetes import ACTIONS, Kubernetes
 from stepwell.tasks.lambdas import Functions, FunctionsOf, Lambdas
 from stepwell.tasks.nested import start_execution
 from stepwell.tasks.ports import Executions
@@ -48,6 +49,7 @@ class Dispatcher:
         self._services = Services(aws, executions)
         self._endpoints = Endpoints(aws)
         self._jobs = Jobs(self._services, *poll_seconds, leaving=lambda: self._leaving)
+        self._kubernetes = Kubernetes(aws, *poll_seconds, leaving=lambda: self._leaving)
         self._leaving = False
 
     def bind(self, executions: Executions, functions_of: FunctionsOf | None = None) -> None:
@@ -66,6 +68,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         await self._endpoints.close()
+        await self._kubernetes.close()
         if self.aws is not None:
             await self.aws.close()
 
@@ -87,6 +90,10 @@ class Dispatcher:
         if is_job(integration.service, integration.action) and not integration.sdk:
             service, action, pattern, _ = integration
             outcome = await self._jobs.run(task, service, action, pattern, arguments, submitted)
+            return None if outcome is None else orjson.dumps(outcome)
+        if integration.service == "eks" and integration.action in ACTIONS and not integration.sdk:
+            action, pattern = integration.action, integration.pattern
+            outcome = await self._kubernetes.run(task, action, pattern, arguments, submitted)
             return None if outcome is None else orjson.dumps(outcome)
         result = await self._call(task, integration, arguments)
         text = orjson.dumps(result, option=orjson.OPT_NON_STR_KEYS)
