@@ -7,9 +7,10 @@ import pytest
 
 from stepwell.engine.clock import VirtualClock
 from stepwell.engine.errors import JournalFull
-from stepwell.engine.invocations import Failure, Invocation, Invocations, Policy
+from stepwell.engine.invocations import Invocations
 from stepwell.engine.journal import Journal
 from stepwell.functions import Call, FunctionPool, FunctionSpec, TooManyRequests, UnknownFunction
+from stepwell.tasks.ports import Failure, Invocation, Policy
 
 
 class Told:

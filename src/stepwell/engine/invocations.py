@@ -13,18 +13,19 @@ import asyncio
 import heapq
 import logging
 from collections import Counter, defaultdict, deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from stepwell.functions import Call, PoolClosed, TooManyRequests, UnknownFunction
+from stepwell.tasks.ports import Failure, Invocation, Policy
 
 if TYPE_CHECKING:
     from stepwell.engine.clock import Alarm, Clock
     from stepwell.engine.journal import Journal
     from stepwell.functions import FunctionPool
 
-__all__ = ["Failure", "Invocation", "Invocations", "Outcomes", "Policy"]
+__all__ = ["Invocations", "Outcomes"]
 
 RETRY_SECONDS = (60.0, 120.0)
 MAX_PENDING = 10_000
@@ -37,37 +38,6 @@ _KIND = "invocation"
 """Of the journal's documents."""
 
 log = logging.getLogger("stepwell.lambda")
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """How the latest attempt ended: the function's error document and its message."""
-
-    payload: bytes
-    message: str
-
-
-class Invocation(msgspec.Struct, kw_only=True):
-    """An accepted event. Times are milliseconds since the epoch."""
-
-    function: str
-    """The pool's name of it."""
-    version: str
-    qualifier: str | None
-    """As the caller gave it: what is configured for asynchronous invocations is found by it."""
-    payload: bytes
-    call: Call
-    accepted: int
-    due: int
-    attempts: int = 0
-    """Those that have ended."""
-    failure: Failure | None = None
-
-
-class Policy(NamedTuple):
-    """What is done about failures: the number of retries, and the seconds after which none is begun any more."""
-
-    retries: int = 2
-    max_age: float = 6 * 3600
 
 
 class Outcomes(Protocol):

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -18,10 +18,8 @@ from stepwell.functions import TooManyRequests, UnknownFunction
 from stepwell.functions.spec import LATEST, Call
 from stepwell.functions.uploads import Uploaded, Uploads
 from stepwell.tasks.aws_clients import AwsClients, Caller, CallFailed
+from stepwell.tasks.ports import Failure, Invocation, Policy
 from stepwell.tasks.requests import TaskError
-
-if TYPE_CHECKING:
-    from stepwell.engine.invocations import Failure, Invocation, Policy
 
 log = logging.getLogger("stepwell.lambda")
 
@@ -38,8 +36,6 @@ class Destinations:
     invoke: Callable[[str, bytes, Call], Awaitable[None]]
 
     def policy(self, invocation: Invocation) -> Policy:
-        from stepwell.engine.invocations import Policy
-
         _, config = self._config(invocation)
         policy = Policy()
         return Policy(

@@ -1,8 +1,10 @@
-"""What the dispatcher needs from its host."""
+"""What the dispatcher needs from its host, and what both say of asynchronous invocations."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from stepwell.functions.spec import Call
 
@@ -41,3 +43,34 @@ class AsynchronousInvocations(Protocol):
         Raises UnknownFunction, and TooManyRequests when too many wait.
         """
         ...
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """How the latest attempt ended: the function's error document and its message."""
+
+    payload: bytes
+    message: str
+
+
+class Invocation(msgspec.Struct, kw_only=True):
+    """An accepted event. Times are milliseconds since the epoch."""
+
+    function: str
+    """The pool's name of it."""
+    version: str
+    qualifier: str | None
+    """As the caller gave it: what is configured for asynchronous invocations is found by it."""
+    payload: bytes
+    call: Call
+    accepted: int
+    due: int
+    attempts: int = 0
+    """Those that have ended."""
+    failure: Failure | None = None
+
+
+class Policy(NamedTuple):
+    """What is done about failures: the number of retries, and the seconds after which none is begun any more."""
+
+    retries: int = 2
+    max_age: float = 6 * 3600
