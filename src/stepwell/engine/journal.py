@@ -58,7 +58,10 @@ KEY_MASK = (1 << KEY_BITS) - 1
 BATCH_ROWS = 2_000
 """A batch of more rows is written at once, without waiting for the end of the loop's turn."""
 CHECKPOINT_BYTES = 16 * 1024 * 1024
-"""So much goes to the write-ahead log before it is copied to the database in the background."""
+"""So long the write-ahead log may get before it is copied to the database in the background."""
+PAGE = 4096
+AMPLIFICATION = 8.0
+"""Bytes of log for a byte of payload, until the first checkpoint tells: the log takes whole pages, however little is new in them."""
 SHRINK_PAGES = 1_000
 """Fewer free pages (4 KB each) are not worth giving back."""
 RETRY_SECONDS = 0.5
@@ -140,6 +143,7 @@ class Journal:
         self._syncing = False
         self._checkpointing = False
         self._since_checkpoint = 0
+        self._amplification = AMPLIFICATION
         self._background: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock: int | None = None
@@ -392,13 +396,13 @@ class Journal:
                 self._unsynced.append(batch)
             else:
                 self._settle(batch)
-        if self._since_checkpoint > CHECKPOINT_BYTES and self.directory is not None:
-            if self._checkpointing:
-                self._held = True  # the copying cannot keep up: the log must not grow for ever
-            else:
+        written = self._since_checkpoint * self._amplification
+        if written > CHECKPOINT_BYTES and self.directory is not None:
+            if not self._checkpointing:
                 self._checkpointing = True
-                self._since_checkpoint = 0
                 self._spawn(self._checkpoint(self.directory / FILE))
+            elif written > 4 * CHECKPOINT_BYTES:
+                self._held = True  # the copying cannot keep up: the log must not grow for ever
 
     def _write(self, batch: Batch) -> None:
         execute = self._connection.execute
@@ -512,9 +516,12 @@ class Journal:
 
     async def _checkpoint(self, path: Path) -> None:
         loop = asyncio.get_running_loop()
-        commits = self.commits
+        commits, payload = self.commits, self._since_checkpoint
+        self._since_checkpoint = 0
         try:
-            await loop.run_in_executor(None, _checkpoint_file, path)
+            pages = await loop.run_in_executor(None, _checkpoint_file, path)
+            if payload:
+                self._amplification = min(max(pages * PAGE / payload, 1.0), 64.0)
             if self.commits != commits:
                 # SQLite begins the log anew only when all of it was copied: the little that came meanwhile is copied
                 # while the next batch waits.
@@ -712,7 +719,7 @@ class Journal:
             self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
         except sqlite3.Error:
             return False  # no room in the log, or another program's lock: it is not urgent
-        self._since_checkpoint += pages * 4096
+        self._since_checkpoint += pages * PAGE
         return bool(self._read("PRAGMA freelist_count")[0][0] < free)
 
     def first_closed(self) -> int | None:
@@ -747,11 +754,12 @@ def copy_database(path: Path, destination: Path) -> None:
         raise JournalCorrupt(f"{path} is damaged ({found}), and a copy would be too")
 
 
-def _checkpoint_file(path: Path) -> None:
-    """Copy the log into the database on a connection of its own."""
+def _checkpoint_file(path: Path) -> int:
+    """Copy the log into the database on a connection of its own; gives the log's pages."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        pages: int = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+        return pages
     finally:
         connection.close()
