@@ -6,6 +6,7 @@ The machines run durably in DIR/data, the provider is the simulator with its rea
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -50,7 +51,15 @@ def main() -> int:
     table = Resources("embedded", data, project.resources).table("receipts")
     write(table, [shop_receipt(number) for number in range(RECEIPTS)])
     with OpenAIApi() as api:
-        api.decide = lambda batch, requests: Behaviour(refusals={requests[-1]["custom_id"]: Refusal(429, "rate_limit")})
+        numbers = itertools.count()
+
+        def decide(batch: Any, requests: Any) -> Behaviour:
+            """In the first 24 batches of an entity, every fourth has a request that the provider was too busy for."""
+            busy = next(numbers) % 4 == 0 and not again
+            return Behaviour(refusals={requests[-1]["custom_id"]: Refusal(429, "rate_limit")} if busy else {})
+
+        again = False
+        api.decide = decide
         variables = {"OPENAI_BASE_URL": api.url, "OPENAI_API_KEY": api.key}
         # Trusted code and a short life: the functions run in this process, where Chroma is loaded once.
         functions = {
@@ -64,8 +73,12 @@ def main() -> int:
         with stepwell.open(data) as engine:
             machines = engine.load_project(project, schedules=False)
             for entity in ("line", "word"):
-                for purpose in ("submit", "ingest"):
-                    run(machines[f"{entity}-embedding-{purpose}"], f"demo-{entity}-{purpose}", entity, purpose)
+                for again in (False, True):
+                    if again:
+                        console.print("    once more, with what the provider was too busy for:")
+                    for purpose in ("submit", "ingest"):
+                        name = f"demo-{entity}-{purpose}{'-2' if again else ''}"
+                        run(machines[f"{entity}-embedding-{purpose}"], name, entity, purpose)
         report = neighbours(api)
     (output / "neighbours.md").write_text(report)
     console.print(f"  {output / 'neighbours.md'}")
@@ -89,8 +102,8 @@ def run(machine: Any, name: str, entity: str, purpose: str) -> None:
         said = f"{result['batch_count']} batches, {result['claimed_items']} {entity}s claimed"
     else:
         merged, marked = result["final_merge_result"], result["mark_complete_result"]
-        said = f"{merged['total_embeddings']} vectors published as {merged['version_id']}, {marked['items_marked']} {entity}s done"
-    console.print(f"  ✓ {entity}s {purpose:7} {said}  ({time.monotonic() - began:.1f} s)")
+        said = f"{merged['total_embeddings']} vectors published, {merged['snapshot_count']} in all; {marked['items_marked']} {entity}s done"
+    console.print(f"  ✓ {entity}s {purpose:9} {said}  ({time.monotonic() - began:.1f} s)")
 
 
 def neighbours(api: OpenAIApi) -> str:

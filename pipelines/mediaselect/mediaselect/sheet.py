@@ -3,78 +3,128 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-WIDTH, HEIGHT, TEXT, GAP = 230, 172, 74, 12
-GREEN, RED, GREY = (38, 140, 70), (190, 50, 45), (120, 120, 120)
+WIDTH, HEIGHT, GAP, MARGIN = 320, 240, 24, 32
+"""Pixels of a picture's box, between two cells, and around the sheet."""
+TITLE, TEXT, LINE = 19, 16, 21
+HEADING = 46
+GREEN, RED, GREY = (30, 132, 73), (192, 57, 43), (127, 140, 141)
+INK, SOFT, PAPER, GROUND = (33, 37, 41), (95, 103, 110), (255, 255, 255), (240, 241, 242)
+Colour = tuple[int, int, int]
 Fetch = Callable[[str], bytes]
 """The thumbnail of a URL or key."""
 
 
 def selection(result: Mapping[str, Any], fetch: Fetch, columns: int = 4) -> Image.Image:
     """Selected media in their order, then excluded, then skipped ones."""
-    cells = [
-        (
-            fetch(entry["thumbnailUrl"]),
-            GREEN,
-            f"{entry['rank']}  {entry['filename']}",
+    selected = [
+        _cell(
+            [_picture(fetch(entry["thumbnailUrl"]), GREEN, str(entry["rank"]))],
+            entry["filename"],
             entry.get("comparisonNote") or entry["justification"],
         )
         for entry in result["selected"]
     ]
-    cells += [
-        (fetch(entry["thumbnailUrl"]), RED, entry["filename"], f"{entry['category']}: {entry['reason']}")
+    excluded = [
+        _cell(
+            [_picture(fetch(entry["thumbnailUrl"]), RED, "")],
+            entry["filename"],
+            f"{entry['category']}: {entry['reason']}",
+        )
         for entry in result["excluded"]
     ]
-    cells += [
-        (b"", GREY, entry["key"].rsplit("/", 1)[-1], f"skipped: {entry['reason']}") for entry in result["skipped"]
+    skipped = [
+        _cell([_picture(b"", GREY, "")], entry["key"].rsplit("/", 1)[-1], entry["reason"])
+        for entry in result["skipped"]
     ]
-    return _sheet([_cell(*cell) for cell in cells], columns)
+    sections = [("selected", GREEN, selected), ("excluded", RED, excluded), ("skipped", GREY, skipped)]
+    return _sheet([(f"{len(cells)} {name}", colour, cells) for name, colour, cells in sections if cells], columns)
 
 
 def comparison(items: Sequence[Mapping[str, Any]], fetch: Fetch, columns: int = 2) -> Image.Image:
     """Each enhanced item: the source on the left, the result on the right."""
-    cells = []
+    pairs = []
     for item in items:
         if not item.get("enhancedThumbKey"):
             continue
-        left = _cell(fetch(item["originalThumbKey"]), GREY, item["filename"], "before")
-        said = str(item.get("phase1Text", "")).replace("\n", " ").replace("- ", "")
-        right = _cell(fetch(item["enhancedThumbKey"]), GREEN, f"version {item.get('version', 1)}", said)
-        pair = Image.new("RGB", (left.width + right.width, left.height), "white")
-        pair.paste(left, (0, 0))
-        pair.paste(right, (left.width, 0))
-        cells.append(pair)
-    return _sheet(cells, columns)
+        said = " ".join(line.removeprefix("- ") for line in str(item.get("phase1Text", "")).splitlines())
+        before = _picture(fetch(item["originalThumbKey"]), GREY, "before")
+        after = _picture(fetch(item["enhancedThumbKey"]), GREEN, "after")
+        pairs.append(_cell([before, after], item["filename"], said, lines=2))
+    return _sheet([(f"{len(pairs)} enhanced", GREEN, pairs)], columns)
 
 
-def _cell(data: bytes, colour: tuple[int, int, int], title: str, text: str) -> Image.Image:
-    cell = Image.new("RGB", (WIDTH + GAP, HEIGHT + TEXT), "white")
-    draw = ImageDraw.Draw(cell)
-    draw.rectangle((GAP // 2, GAP // 2, WIDTH + GAP // 2 - 1, HEIGHT - 1), fill=(236, 236, 236))
+def _picture(data: bytes, colour: Colour, badge: str) -> Image.Image:
+    """A thumbnail in its box, underlined in a colour; a cross where there is none."""
+    box = Image.new("RGB", (WIDTH, HEIGHT), GROUND)
+    draw = ImageDraw.Draw(box)
     if data:
-        picture = ImageOps.contain(Image.open(io.BytesIO(data)).convert("RGB"), (WIDTH - 8, HEIGHT - GAP // 2 - 8))
-        cell.paste(
-            picture, (GAP // 2 + (WIDTH - picture.width) // 2, GAP // 2 + (HEIGHT - GAP // 2 - picture.height) // 2)
-        )
-    draw.rectangle((GAP // 2, GAP // 2, WIDTH + GAP // 2 - 1, HEIGHT - 1), outline=colour, width=4)
-    draw.text((GAP // 2, HEIGHT + 4), title, fill=colour, font=ImageFont.load_default(13))
-    wrapped = textwrap.wrap(text, 41)
-    shown = "\n".join(wrapped[:3]) + (" …" if len(wrapped) > 3 else "")
-    draw.multiline_text((GAP // 2, HEIGHT + 22), shown, fill=(60, 60, 60), font=ImageFont.load_default(11), spacing=3)
+        picture = ImageOps.contain(Image.open(io.BytesIO(data)).convert("RGB"), (WIDTH, HEIGHT))
+        box.paste(picture, ((WIDTH - picture.width) // 2, (HEIGHT - picture.height) // 2))
+    else:
+        x, y, arm = WIDTH // 2, HEIGHT // 2, 26
+        draw.line((x - arm, y - arm, x + arm, y + arm), fill=colour, width=6)
+        draw.line((x - arm, y + arm, x + arm, y - arm), fill=colour, width=6)
+    draw.rectangle((0, HEIGHT - 6, WIDTH, HEIGHT), fill=colour)
+    if badge:
+        font = ImageFont.load_default(TEXT)
+        draw.rounded_rectangle((10, 10, 10 + max(30, font.getlength(badge) + 18), 40), 15, fill=colour)
+        draw.text((10 + max(30, font.getlength(badge) + 18) / 2, 25), badge, fill=PAPER, font=font, anchor="mm")
+    return box
+
+
+def _cell(pictures: Sequence[Image.Image], title: str, text: str, lines: int = 3) -> Image.Image:
+    """Pictures side by side with one caption under them."""
+    width = len(pictures) * WIDTH
+    cell = Image.new("RGB", (width, HEIGHT + 12 + TITLE + 6 + lines * LINE), PAPER)
+    for index, picture in enumerate(pictures):
+        cell.paste(picture, (index * WIDTH, 0))
+    draw = ImageDraw.Draw(cell)
+    draw.text((0, HEIGHT + 10), title, fill=INK, font=ImageFont.load_default(TITLE))
+    for number, line in enumerate(_wrapped(text, width, lines)):
+        place = (0, HEIGHT + 12 + TITLE + 6 + number * LINE)
+        draw.text(place, line, fill=SOFT, font=ImageFont.load_default(TEXT))
     return cell
 
 
-def _sheet(cells: Sequence[Image.Image], columns: int) -> Image.Image:
-    if not cells:
-        return Image.new("RGB", (WIDTH, HEIGHT), "white")
-    width, height = cells[0].size
-    rows = -(-len(cells) // columns)
-    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
-    for index, cell in enumerate(cells):
-        sheet.paste(cell, (GAP // 2 + index % columns * width, GAP // 2 + index // columns * height))
+def _wrapped(text: str, width: int, most: int) -> list[str]:
+    """At most so many lines of `width` pixels; what does not fit ends in an ellipsis."""
+    font = ImageFont.load_default(TEXT)
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while last and font.getlength(f"{last} …") > width:
+        last = last[:-1]
+    return [*lines[: most - 1], f"{last} …"]
+
+
+def _sheet(sections: Sequence[tuple[str, Colour, Sequence[Image.Image]]], columns: int) -> Image.Image:
+    """Sections below each other, each with a heading and its cells in rows."""
+    width, height = next((cells[0].size for _, _, cells in sections if cells), (WIDTH, HEIGHT))
+    rows = sum(-(-len(cells) // columns) for _, _, cells in sections)
+    size = (
+        2 * MARGIN + columns * width + (columns - 1) * GAP,
+        2 * MARGIN + len(sections) * HEADING + rows * (height + GAP) - GAP,
+    )
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    top = MARGIN
+    for title, colour, cells in sections:
+        draw.text((MARGIN, top), title, fill=colour, font=ImageFont.load_default(24))
+        top += HEADING
+        for index, cell in enumerate(cells):
+            row, column = divmod(index, columns)
+            sheet.paste(cell, (MARGIN + column * (width + GAP), top + row * (height + GAP)))
+        top += -(-len(cells) // columns) * (height + GAP)
     return sheet

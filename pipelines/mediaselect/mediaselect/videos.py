@@ -101,7 +101,8 @@ class VideoEnhancer:
             raise failures[-1]
         out = self.folder / "enhanced.mp4"
         render(source, out, [*chain, "format=yuv420p"], known, self.deadline, self.folder)
-        summary = f"{len(said)} of {len(groups)} scene(s) graded. {' '.join(said)}".strip()
+        scenes = "scene" if len(groups) == 1 else "scenes"
+        summary = f"{len(said)} of {len(groups)} {scenes} graded. {' '.join(said)}".strip()
         return Enhanced(out, summary, analysis)
 
     def _extract(self, source: Path, fps: float) -> list[Path]:

@@ -136,7 +136,7 @@ def blurred(image: Image.Image, radius: float = 14) -> Image.Image:
 
 def nudged(image: Image.Image, pixels: int = 8) -> Image.Image:
     """The same moment, the camera a little moved and a little softer."""
-    moved = image.transform(image.size, Image.Transform.AFFINE, (1, 0, pixels, 0, 1, pixels // 2))
+    moved = image.crop((pixels, pixels // 2, *image.size)).resize(image.size, Image.Resampling.LANCZOS)
     return moved.filter(ImageFilter.GaussianBlur(1.2))
 
 

@@ -150,9 +150,9 @@ def analyse(image: Image.Image, question: str, *, frame: bool) -> dict[str, Any]
         }  # fmt: skip
         found.append({**entry, "safeForPropagation": True} if frame else entry)
 
-    if abs(seen.mean - vision.IDEAL_MEAN) > 24:
-        add("lighting-fix", f"{'Brighten' if seen.mean < vision.IDEAL_MEAN else 'Darken'} the picture",
-            abs(seen.mean - vision.IDEAL_MEAN) / vision.IDEAL_MEAN)  # fmt: skip
+    if abs(seen.mean - seen.ideal) > 24:
+        add("lighting-fix", f"{'Brighten' if seen.mean < seen.ideal else 'Darken'} the picture",
+            abs(seen.mean - seen.ideal) / vision.IDEAL_MEAN)  # fmt: skip
     if seen.spread < vision.IDEAL_SPREAD - 16:
         add("color-grading", "Raise the contrast", (vision.IDEAL_SPREAD - seen.spread) / vision.IDEAL_SPREAD)
     wish = "asks for a change" in question

@@ -14,6 +14,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 pillow_heif.register_heif_opener()
 
 IDEAL_MEAN, IDEAL_SPREAD, IDEAL_COLOUR = 118.0, 58.0, 42.0
+NIGHT_MEAN = 60.0
 UNUSABLE_SHARPNESS = 9.0
 ALIKE = 0.93
 MAX_OUTPUT_PIXELS = 1536
@@ -29,6 +30,8 @@ class Look:
     cast: float
     sharpness: float
     noise: float
+    night: bool
+    """Dark but for small lights: it is meant to be dark."""
     shape: np.ndarray
     tint: np.ndarray
 
@@ -40,9 +43,14 @@ class Look:
         return structure - float(np.abs(self.tint - other.tint).mean()) / 128
 
     @property
+    def ideal(self) -> float:
+        """The brightness this picture should have."""
+        return NIGHT_MEAN if self.night else IDEAL_MEAN
+
+    @property
     def score(self) -> float:
         """From 1 to 10: how near exposure, contrast and colour are to what publishes well."""
-        lost = 5.0 * max(0.0, abs(self.mean - IDEAL_MEAN) - 14) / IDEAL_MEAN
+        lost = 5.0 * max(0.0, abs(self.mean - self.ideal) - 14) / IDEAL_MEAN
         lost += 4.0 * max(0.0, IDEAL_SPREAD - 8 - self.spread) / IDEAL_SPREAD
         lost += 2.0 * max(0.0, IDEAL_COLOUR - 12 - self.colour) / IDEAL_COLOUR
         lost += 0.12 * max(0.0, self.noise - 4.0)
@@ -56,6 +64,7 @@ def look(image: Image.Image) -> Look:
     grey = pixels @ np.array([0.299, 0.587, 0.114])
     laplacian = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
     means = pixels.reshape(-1, 3).mean(axis=0)
+    middle, lights = (float(value) for value in np.percentile(grey, (50, 99)))
     return Look(
         mean=float(grey.mean()),
         spread=float(grey.std()),
@@ -63,6 +72,7 @@ def look(image: Image.Image) -> Look:
         cast=float(means[0] - means[2]),
         sharpness=float(np.percentile(np.abs(laplacian), 99)),
         noise=float(np.median(np.abs(laplacian)) / 0.6745 / np.sqrt(20)),
+        night=middle < 0.25 * lights,
         shape=np.asarray(image.convert("L").resize((24, 24), Image.Resampling.BOX), dtype=np.float64),
         tint=np.asarray(image.convert("RGB").resize((3, 3), Image.Resampling.BOX), dtype=np.float64),
     )
@@ -117,11 +127,11 @@ def enhance(image: Image.Image, wishes: str, *, detail: bool) -> tuple[Image.Ima
         pixels = np.clip((pixels - 0.75 * low) / max(0.05, (high - 0.75 * low) / 0.93), 0, 1)
         said.append("Stretched shadows and highlights")
     mean = float((pixels @ np.array([0.299, 0.587, 0.114])).mean())
-    target = 122.0 / 255
+    target = (before.ideal + 4) / 255
     if abs(mean - target) > 0.04 and 0.01 < mean < 0.99:
         gamma = float(np.clip(np.log(target) / np.log(mean), 0.6, 1.5))
         pixels = pixels**gamma
-        said.append(f"{'Lifted' if gamma < 1 else 'Lowered'} the exposure")
+        said.append("Balanced the exposure")
     if before.colour < IDEAL_COLOUR:
         centre = (pixels @ np.array([0.299, 0.587, 0.114]))[..., None]
         pixels = np.clip(
