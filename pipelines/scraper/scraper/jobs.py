@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from scraper.claims import Claims
 from scraper.cms import Cms
 from scraper.errors import CmsError, InvalidEvent, JobCancelled, JobNotFound, JobSuperseded
 from scraper.transform.richtext import Json
@@ -142,12 +143,20 @@ def media_ids(rows: list[Json]) -> list[int]:
 
 
 def release(cms: Cms, job_id: int) -> None:
-    """What a dead execution left in the middle waits again: rows and labels in `processing` become `pending`."""
+    """What a dead execution left in the middle waits again: rows and labels in `processing` become `pending`.
+
+    Labels that another job makes at this moment are left to it.
+    """
     pending = {"status": "pending"}
     cms.update_where("image-statuses", [("job", "equals", job_id), ("status", "equals", "processing")], pending)
     ids = [int(row["mediaId"]) for row in photos_of(statuses(cms, job_id)) if str(row.get("mediaId") or "").isdigit()]
+    claims = Claims(job_id)
     for media in cms.list_in("media", "id", ids, ("labelingStatus", "equals", "processing")):
-        cms.update("media", media["id"], {"labelingStatus": "pending"})
+        if claims.take(media["id"]):
+            cms.update("media", media["id"], {"labelingStatus": "pending"})
+    for id, own in claims.owners(ids).items():
+        if own:
+            claims.drop(id)
 
 
 def notify(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from scraper.claims import STALE_SECONDS, Claims
 from scraper.cms import Cms
 from scraper.errors import LabelError, NoProgress
 from scraper.images import model_copy
 from scraper.jobs import media_ids, moment_of, now, number_in, photos_of, statuses, step
-from scraper.photos import COUNTRIES, STALE_SECONDS, check_passes
+from scraper.photos import COUNTRIES, check_passes
 from scraper.settings import Settings
 from scraper.transform.richtext import Json
 from scraper.vision import Vision
@@ -25,7 +27,11 @@ from stepwell.toolkit.logs import logger
 log = logger(__name__)
 
 RUNS = "label-runs"
-"""The table that remembers which photos a job set out to label, and which batch it was at."""
+"""The table that remembers which photos a job set out to label."""
+POLLS, POLL_SECONDS = 15, 2.0
+"""How long one pass waits for photos that other jobs are labelling."""
+MAX_WAITS = 120
+"""Passes: an hour. A claim lasts a quarter of one."""
 
 
 def label_batch(cms: Cms, settings: Settings, event: Mapping[str, Any]) -> Json:
@@ -39,48 +45,97 @@ def label_batch(cms: Cms, settings: Settings, event: Mapping[str, Any]) -> Json:
 
 
 def _batch(cms: Cms, settings: Settings, event: Mapping[str, Any], job: Json, cms_id: int) -> Json:
-    runs = toolkit.table(RUNS)
+    runs, claims = toolkit.table(RUNS), Claims(job["id"])
     rows = photos_of(statuses(cms, job["id"]))
     ids = media_ids(rows)  # by the job's rows: a duplicate belongs to another itinerary as well
-    media = {found["id"]: found for found in cms.list_in("media", "id", ids, ("mediaType", "not_equals", "video"))}
+    media = _look(cms, ids)
+    _take_back(cms, claims, media)
+    work = _Work.of(media, claims)
     run = runs.get(str(job["id"])) if job.get("labelingStartedAt") else None
-    claimed = {int(id) for id in (run or {}).get("batch", [])}
-    for found in media.values():
-        if found["labelingStatus"] == "processing" and (found["id"] in claimed or _stale(found)):
-            cms.update("media", found["id"], {"labelingStatus": "pending"})
-            found["labelingStatus"] = "pending"
-    pending = [id for id in ids if id in media and media[id]["labelingStatus"] == "pending"]
     if run is None:
-        run = {"jobId": str(job["id"]), "wanted": pending, "batch": []}
+        run = {"jobId": str(job["id"]), "wanted": [*work.mine, *work.elsewhere]}
         runs.put(run)
         began = {
             "currentPhase": "Phase 3: Labeling Images",
             "labelingStartedAt": now(),
             "imagesLabeled": 0,
-            "imagesToLabel": len(pending),
+            "imagesToLabel": len(work.mine) + len(work.elsewhere),
         }
         cms.update("itinerary-jobs", job["id"], began)
     wanted = [int(id) for id in run["wanted"]]
-    passes = int((event.get("labelResult") or {}).get("batchIndex") or 0) + 1
-    result: Json = {"jobId": str(job["id"]), "itineraryId": str(cms_id), "remaining": 0, "batchIndex": passes}
-    if not pending:
-        _write_count(cms, job, media, wanted)
-        _finish(cms, job)
-        return result
-    check_passes(passes, len(rows), settings.batch_size)
-    batch = pending[: settings.batch_size]
-    runs.put({**run, "batch": batch})
-    labeler = Labeler(cms, settings, rows)
-    with ThreadPoolExecutor(settings.label_concurrency) as pool:
-        outcomes = list(pool.map(lambda id: labeler.settle(media[id]), batch))
-    after = {found["id"]: found for found in cms.list_in("media", "id", ids)}
-    remaining = [id for id in ids if id in after and after[id]["labelingStatus"] == "pending"]
-    if remaining and set(batch) <= set(remaining):
-        raise NoProgress(f"{len(remaining)} photos wait for labels, and a batch of {len(batch)} settled none")
-    _write_count(cms, job, after, wanted)
+    before = event.get("labelResult") or {}
+    passes, waits = int(before.get("batchIndex") or 0), int(before.get("waits") or 0)
+    result: Json = {"jobId": str(job["id"]), "itineraryId": str(cms_id), "remaining": 0}
+    if work.mine:
+        passes += 1
+        check_passes(passes, len(rows), settings.batch_size)
+        batch = work.mine[: settings.batch_size]
+        labeler = Labeler(cms, settings, rows, claims)
+        with ThreadPoolExecutor(settings.label_concurrency) as pool:
+            outcomes = list(pool.map(lambda id: labeler.settle(media[id]), batch))
+        media = _look(cms, ids)
+        left = _Work.of(media, claims)
+        if set(batch) <= set(left.mine):
+            raise NoProgress(f"{len(left.mine)} photos wait for labels, and a batch of {len(batch)} settled none")
+        result |= {"labeled": outcomes.count(True), "failed": outcomes.count(False)}
+    elif work.elsewhere:
+        waits += 1
+        if waits > MAX_WAITS:
+            raise NoProgress(
+                f"{len(work.elsewhere)} photos are being labelled by other jobs, and do not come to an end"
+            )
+        media, left = _wait(cms, settings, claims, ids, work)
+    else:
+        left = work
+    _write_count(cms, job, media, wanted)
+    remaining = len(left.mine) + len(left.elsewhere)
     if not remaining:
         _finish(cms, job)
-    return result | {"remaining": len(remaining), "labeled": outcomes.count(True), "failed": outcomes.count(False)}
+    return result | {"remaining": remaining, "batchIndex": passes} | ({"waits": waits} if waits else {})
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Photos without a label yet: those this job may label, and those other jobs are labelling at this moment."""
+
+    mine: list[int]
+    elsewhere: list[int]
+
+    @classmethod
+    def of(cls, media: Mapping[int, Json], claims: Claims) -> _Work:
+        pending = [id for id, found in media.items() if found["labelingStatus"] == "pending"]
+        owners = claims.owners(pending)
+        mine = [id for id in pending if owners.get(id, True)]
+        processing = [id for id, found in media.items() if found["labelingStatus"] == "processing"]
+        return cls(mine, [*(id for id in pending if id not in set(mine)), *processing])
+
+
+def _look(cms: Cms, ids: list[int]) -> dict[int, Json]:
+    """The job's photos, in the order of its rows."""
+    found = {media["id"]: media for media in cms.list_in("media", "id", ids, ("mediaType", "not_equals", "video"))}
+    return {id: found[id] for id in ids if id in found}
+
+
+def _take_back(cms: Cms, claims: Claims, media: Mapping[int, Json]) -> None:
+    """What was being labelled by an attempt of this job that died, or by anybody who is silent for too long, waits again."""
+    processing = [id for id, found in media.items() if found["labelingStatus"] == "processing"]
+    owners = claims.owners(processing)
+    for id in processing:
+        if owners.get(id) or (id not in owners and _stale(media[id])):
+            cms.update("media", id, {"labelingStatus": "pending"})
+            media[id]["labelingStatus"] = "pending"
+
+
+def _wait(cms: Cms, settings: Settings, claims: Claims, ids: list[int], work: _Work) -> tuple[dict[int, Json], _Work]:
+    """Wait for other jobs' labels: they are this itinerary's as well, and its hero is chosen by them."""
+    media, left = _look(cms, ids), work
+    for _ in range(POLLS):
+        time.sleep(POLL_SECONDS * settings.pause)
+        media = _look(cms, ids)
+        left = _Work.of(media, claims)
+        if left.mine or len(left.elsewhere) < len(work.elsewhere):
+            break
+    return media, left
 
 
 def _write_count(cms: Cms, job: Json, media: Mapping[int, Json], wanted: list[int]) -> None:
@@ -100,8 +155,11 @@ def _finish(cms: Cms, job: Json) -> None:
 class Labeler:
     """Labels the photos of one job. Safe for several threads."""
 
-    def __init__(self, cms: Cms, settings: Settings, rows: list[Json], vision: Vision | None = None) -> None:
+    def __init__(
+        self, cms: Cms, settings: Settings, rows: list[Json], claims: Claims, vision: Vision | None = None
+    ) -> None:
         self._cms = cms
+        self._claims = claims
         self._settings = settings
         self._by_media = {str(row["mediaId"]): row for row in reversed(rows) if row.get("mediaId")}
         self._by_key = {row["sourceS3Key"]: row for row in reversed(rows)}
@@ -109,20 +167,24 @@ class Labeler:
         self._client = http.client(timeout=60, follow_redirects=True)
 
     def settle(self, media: Json) -> bool | None:
-        """Label one photo; whether that was possible. None: another itinerary's job is at it.
+        """Label one photo; whether that was possible. None: another job was faster.
 
-        Raises only when the CMS cannot be written.
+        Raises only when the CMS cannot be written; then the claim stays, for this job's next attempt.
         """
-        waiting = [("id", "equals", media["id"]), ("labelingStatus", "equals", "pending")]
-        if not self._cms.update_where("media", waiting, {"labelingStatus": "processing"}):
+        if not self._claims.take(media["id"]):
             return None
-        try:
-            change = self._label(media)
-        except (LabelError, ToolkitError, httpx.HTTPError, OSError, ValueError) as error:
-            log.warning("photo not labelled", event_type="label_failed", media_id=media["id"], problem=str(error))
-            change = {"labelingStatus": "failed", "processingError": (str(error) or type(error).__name__)[:500]}
-        self._cms.update("media", media["id"], {**change, "labeledAt": now()})
-        return change["labelingStatus"] == "complete"
+        waiting = [("id", "equals", media["id"]), ("labelingStatus", "equals", "pending")]
+        outcome = None
+        if self._cms.update_where("media", waiting, {"labelingStatus": "processing"}):
+            try:
+                change = self._label(media)
+            except (LabelError, ToolkitError, httpx.HTTPError, OSError, ValueError) as error:
+                log.warning("photo not labelled", event_type="label_failed", media_id=media["id"], problem=str(error))
+                change = {"labelingStatus": "failed", "processingError": (str(error) or type(error).__name__)[:500]}
+            self._cms.update("media", media["id"], {**change, "labeledAt": now()})
+            outcome = change["labelingStatus"] == "complete"
+        self._claims.drop(media["id"])
+        return outcome
 
     def context(self, media: Json) -> Json:
         """What is known about a photo: from this job's row, else from the import that brought it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ import httpx
 import stamina
 
 from scraper import keys
+from scraper.claims import CLAIMS, STALE_SECONDS
 from scraper.cms import Cms, ids_of
 from scraper.errors import CmsError, NoProgress, PhotoError
 from scraper.images import web_copy
@@ -20,8 +21,8 @@ from scraper.jobs import SETTLED, counters, moment_of, now, number_in, photos_of
 from scraper.settings import Settings
 from scraper.transform.richtext import Json
 from stepwell import toolkit
-from stepwell.toolkit import http
-from stepwell.toolkit.errors import StorageError
+from stepwell.toolkit import http, leases
+from stepwell.toolkit.errors import LeaseUnavailable, StorageError
 from stepwell.toolkit.logs import logger
 from stepwell.toolkit.objects import Bucket
 
@@ -29,6 +30,8 @@ log = logger(__name__)
 
 PARALLEL = 3
 DOWNLOAD_SECONDS = 60.0
+USAGE_SECONDS = 60.0
+USAGE_WAITING = leases.Waiting(tries=60, first=0.05, factor=1.5, longest=1.0, total=30.0, live_heartbeat=0.0)
 MAX_BYTES = 200 * 1024**2
 COUNTRIES = frozenset(
     (
@@ -106,13 +109,12 @@ class Importer:
         cms_id: int,
         *,
         bucket: Bucket | None = None,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._cms = cms
         self._settings = settings
         self._id = cms_id
         self._bucket = bucket or toolkit.bucket(settings.bucket)
-        self._sleep = sleep
+        self._claims = toolkit.table(CLAIMS)
         self._client = http.client(timeout=DOWNLOAD_SECONDS, follow_redirects=True)
 
     def settle(self, row: Json) -> str:
@@ -166,22 +168,36 @@ class Importer:
 
     def _linked(self, media: Json, earlier: str | None) -> Imported:
         """A photo that is there already: this itinerary uses it too, and a label that failed is tried again."""
-        change: Json = {}
-        used = ids_of(media.get("usedInItineraries"))
-        if self._id not in used:
-            change["usedInItineraries"] = [*used, self._id]
-        if media.get("labelingStatus") == "failed" or _stale(media):
-            change |= {"labelingStatus": "pending", "processingError": None}
-        if change:
+        if self._usage(media):
             try:
-                self._cms.update("media", media["id"], change)
-            except CmsError as error:
+                # Two itineraries that take over one photo at the same time must not forget each other.
+                with leases.acquire(
+                    self._claims,
+                    f"usage:{media['id']}",
+                    ttl=USAGE_SECONDS,
+                    waiting=USAGE_WAITING,
+                    attributes={"until": int(time.time()) + 3600},
+                ):
+                    change = self._usage(self._cms.get("media", media["id"]) or media)
+                    if change:
+                        self._cms.update("media", media["id"], change)
+            except (CmsError, LeaseUnavailable) as error:
                 log.warning("usage not written", event_type="usage_failed", media_id=media["id"], problem=str(error))
         # What this row's own dead attempt made is no duplicate: the counters must be those of a run without the crash.
         own = (
             bool(earlier) and str(media.get("sourceItinerary")) == str(self._id) and media["createdAt"] >= str(earlier)
         )
         return Imported(int(media["id"]), skipped=not own)
+
+    def _usage(self, media: Json) -> Json:
+        """What is to be changed in a photo's document so that it is this itinerary's as well."""
+        change: Json = {}
+        used = ids_of(media.get("usedInItineraries"))
+        if self._id not in used:
+            change["usedInItineraries"] = [*used, self._id]
+        if media.get("labelingStatus") == "failed" or _stale(media):
+            change |= {"labelingStatus": "pending", "processingError": None}
+        return change
 
     def _download(self, key: str) -> tuple[bytes, str]:
         url = keys.photo_url(self._settings.image_base, key)
@@ -234,9 +250,6 @@ class Importer:
             "usedInItineraries": [self._id],
             **{name: value for name, value in context.items() if value is not None},
         }
-
-
-STALE_SECONDS = 15 * 60
 
 
 def _stale(media: Mapping[str, Any]) -> bool:
