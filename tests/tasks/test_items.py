@@ -170,7 +170,6 @@ async def test_athenas_manifest(store):
 
 async def test_what_cannot_be_read(store):
     assert "The specified key does not exist." in await refusal(store, FIRST, Key="absent")
-    assert "PARQUET is not supported" in await refusal(store, {"InputType": "PARQUET"}, Key="f")
     assert "must have the string 'Key'" in await refusal(store, FIRST)
 
 

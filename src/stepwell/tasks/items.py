@@ -28,6 +28,7 @@ from stepwell.tasks.item_formats import (
     csv_rows,
     jsonl_items,
 )
+from stepwell.tasks.parquet import ParquetFiles
 from stepwell.tasks.requests import TaskError
 from stepwell.tasks.results import Outcomes, export
 from stepwell.tasks.stores import Store, Stores
@@ -56,7 +57,7 @@ class Cursor(
     token: str | None = None
     """Of a listing: the page."""
     rows: int = 0
-    """Of a compressed file: rows taken."""
+    """Of a Parquet file, or an array that ItemsPointer points at: items taken."""
 
 
 class Unpacked:
@@ -73,13 +74,14 @@ class Items:
     def __init__(self, *, aws: AwsClients | None = None, data: Path | None = None) -> None:
         self._stores = Stores(aws, data)
         self._unpacked = Unpacked()
+        self._parquet = ParquetFiles()
 
     async def read(self, request: ReadItems, role_arn: str) -> tuple[bytes, str | None]:
         """A page of at most `request.limit` items as a JSON array, and the cursor of the next page. Raises TaskError."""
         del role_arn  # the process's own credentials read; a role would need an sts:AssumeRole that laptops do not have
         cursor = Cursor() if request.cursor is None else msgspec.json.decode(request.cursor, type=Cursor)
         try:
-            reader = _Reader(self._stores, request, self._unpacked)
+            reader = _Reader(self._stores, request, self._unpacked, self._parquet)
             items, following = await reader.page(cursor, request.limit)
         except CallFailed as failure:
             raise TaskError(
@@ -111,9 +113,11 @@ Page = tuple[list[Any], Cursor | None]
 class _Reader:
     """One reader's way through its object or objects."""
 
-    def __init__(self, stores: Stores, request: ReadItems, unpacked: Unpacked) -> None:
+    def __init__(self, stores: Stores, request: ReadItems, unpacked: Unpacked, parquet: ParquetFiles) -> None:
         self.stores = stores
         self.unpacked = unpacked
+        self.parquet = parquet
+        self.map_run = request.map_run_arn
         self.caller = caller_of(request.map_run_arn)
         reader = request.reader
         parameters = reader.get("Parameters") or reader.get("Arguments") or {}
@@ -127,8 +131,8 @@ class _Reader:
             raise Malformed(
                 f"The ItemReader's Resource ends in neither s3:getObject nor s3:listObjectsV2: {reader.get('Resource')}"
             )
-        if self.kind == "PARQUET":
-            raise Malformed("InputType PARQUET is not supported here: convert the file to JSON Lines or CSV.")
+        if self.kind == "PARQUET" and parameters.get("VersionId") is not None:
+            raise Malformed("VersionId is not supported for InputType PARQUET.")
 
     def store(self, bucket: str) -> Store:
         return self.stores.of(bucket, self.caller)
@@ -150,6 +154,11 @@ class _Reader:
         if cursor.etag and cursor.etag != etag:
             raise Malformed(f"The object {bucket}/{key} was replaced while its items were read.")
         cursor.etag = etag
+        if self.kind == "PARQUET":
+            place = (self.map_run, bucket, key)
+            found, more = await self.parquet.page(place, store, size, etag, cursor.rows, limit)
+            cursor.rows += len(found)
+            return found, cursor if more else None
         if self.kind == "JSON" and self.config.get("ItemsPointer"):
             return await self._pointed(store, key, size, cursor, limit)
         items: list[Any] = []
@@ -256,7 +265,7 @@ class _Reader:
         items: list[Any] = []
         while cursor.number < len(places):
             bucket, key = places[cursor.number]
-            if key.endswith(".gz"):
+            if key.endswith(".gz") and self.kind != "PARQUET":
                 found, following = await self._compressed(bucket, key, cursor, limit - len(items))
             else:
                 found, following = await self._object(bucket, key, cursor, limit - len(items))
