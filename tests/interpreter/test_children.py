@@ -162,12 +162,17 @@ def test_no_items_no_iterations() -> None:
 
 
 def test_item_selector_sees_the_item_and_the_input() -> None:
-    selector = {"v.$": "$$.Map.Item.Value", "i.$": "$$.Map.Item.Index", "base.$": "$.base"}
+    selector = {
+        "v.$": "$$.Map.Item.Value",
+        "i.$": "$$.Map.Item.Index",
+        "from.$": "$$.Map.Item.Source",
+        "base.$": "$.base",
+    }
     state = mapping(
         {"P": passing(Parameters={"in.$": "$", "again.$": "$$.Map.Item.Index"})}, ItemsPath="$.l", ItemSelector=selector
     )
     assert output(run(machine({"M": state}), {"l": ["a"], "base": 5})) == [
-        {"in": {"v": "a", "i": 0, "base": 5}, "again": 0}
+        {"in": {"v": "a", "i": 0, "from": "STATE_DATA", "base": 5}, "again": 0}
     ]
 
 

@@ -82,6 +82,25 @@ def test_map_shows_items_and_selection() -> None:
     assert tried.output == "[3]"
 
 
+@pytest.mark.parametrize(
+    ("reader", "source"),
+    [
+        (None, "STATE_DATA"),
+        ({"Resource": "arn:aws:states:::s3:getObject", "Parameters": {"Bucket": "b", "Key.$": "$.k"}}, "S3://b/key"),
+        ({"Resource": "arn:aws:states:::s3:listObjectsV2", "Parameters": {"Bucket": "b"}}, "S3://b"),
+    ],
+)
+def test_map_says_where_its_items_come_from(reader: dict[str, Any] | None, source: str) -> None:
+    fields: dict[str, Any] = {"ItemsPath": "$.l"} if reader is None else {"ItemReader": reader}
+    state = mapping({"P": passing()}, ItemSelector={"from.$": "$$.Map.Item.Source"}, **fields)
+    more: dict[str, Any] = {}
+    if reader is not None:
+        state["ItemProcessor"]["ProcessorConfig"] = {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+        more["map_item_reader_data"] = "[1]"
+    tried = outcome(attempt(state, {"l": [1], "k": "key"}, mock=Mock(result=b"[3]"), **more))
+    assert json.loads(tried.inspection["afterItemSelector"]) == [{"from": source}]
+
+
 def test_map_needs_a_mock() -> None:
     with pytest.raises(UnmockedError):
         attempt(mapping({"P": passing()}), [1])

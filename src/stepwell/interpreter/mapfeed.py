@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell.interpreter.effects import OpenMapRun, ReadItems, RedriveChild, StartChild
 from stepwell.interpreter.failures import data_limit
-from stepwell.interpreter.maprecords import MapRun, Slot
+from stepwell.interpreter.maprecords import STATE_DATA, MapRun, Slot
 from stepwell.interpreter.numbers import fraction, whole
 from stepwell.interpreter.payload import LIMIT, Payload
 from stepwell.language.errors import RUNTIME, StatesError
@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from stepwell.language.model import MapState, Reader
     from stepwell.language.scope import Scope
 
-__all__ = ["fill", "new_run", "open_effect", "read_ahead", "read_effect", "read_items", "start_effect"]
+__all__ = [
+    "evaluated",
+    "fill",
+    "new_run",
+    "open_effect",
+    "read_ahead",
+    "read_effect",
+    "read_items",
+    "source_of",
+    "start_effect",
+]
 
 WINDOW = 10_000
 """Concurrent children of a map run with MaxConcurrency 0."""
@@ -65,12 +75,13 @@ def new_run(x: Execution, frame: Frame, state: MapState, scope: Scope, window: i
     return run
 
 
-def _evaluated(reader: Reader, scope: Scope) -> dict[str, Any]:
-    evaluated: dict[str, Any] = {"Resource": reader.resource}
+def evaluated(reader: Reader, scope: Scope) -> dict[str, Any]:
+    """An ItemReader's fields."""
+    found: dict[str, Any] = {"Resource": reader.resource}
     if reader.arguments is not None:
-        evaluated["Parameters"] = _object("ItemReader", reader.arguments(scope))
-    evaluated["ReaderConfig"] = {} if reader.config is None else reader.config(scope)
-    return evaluated
+        found["Parameters"] = _object("ItemReader", reader.arguments(scope))
+    found["ReaderConfig"] = {} if reader.config is None else reader.config(scope)
+    return found
 
 
 def _object(field: str, value: Any) -> dict[str, Any]:
@@ -80,18 +91,19 @@ def _object(field: str, value: Any) -> dict[str, Any]:
     raise StatesError(RUNTIME, f"The {field} arguments must be a JSON object.")
 
 
-def _source(reader: dict[str, Any]) -> str:
+def source_of(reader: dict[str, Any]) -> str:
+    """The context object's Map.Item.Source of what an evaluated ItemReader reads."""
     parameters = reader.get("Parameters") or {}
     bucket, key = parameters.get("Bucket"), parameters.get("Key")
     if bucket is None:
-        return "STATE_DATA"
+        return STATE_DATA
     return f"S3://{bucket}" if key is None else f"S3://{bucket}/{key}"
 
 
 def read_items(run: MapRun, reader: Reader, max_items: int | None, scope: Scope) -> None:
     """The items come from a reader."""
-    run.reader = _evaluated(reader, scope)
-    run.source = _source(run.reader)
+    run.reader = evaluated(reader, scope)
+    run.source = source_of(run.reader)
     run.remaining = max_items or None
     run.reading = True
 

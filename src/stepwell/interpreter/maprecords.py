@@ -9,7 +9,13 @@ import msgspec
 from stepwell.interpreter.identity import Identity
 from stepwell.interpreter.payload import Payload
 
-__all__ = ["Counts", "MapRun", "Slot", "child_identity"]
+__all__ = ["STATE_DATA", "Counts", "MapRun", "Slot", "child_identity"]
+
+STATE_DATA = "STATE_DATA"
+"""The context object's Map.Item.Source of items that come from the state's input, not from an ItemReader.
+
+Source: https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html#contextobject-map
+"""
 
 
 class Slot(msgspec.Struct, array_like=True):
@@ -79,7 +85,7 @@ class MapRun(msgspec.Struct):
     batch_items: int | None = None
     batch_bytes: int | None = None
     batch_input: Any = None
-    source: str = "STATE_DATA"
+    source: str = STATE_DATA
     reader: dict[str, Any] | None = None
     writer: dict[str, Any] | None = None
     keep_results: bool = True

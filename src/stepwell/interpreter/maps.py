@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell.interpreter import mapruns
 from stepwell.interpreter.failures import Failure, fault, state_failed
 from stepwell.interpreter.frames import Children, Frame, Phase
+from stepwell.interpreter.maprecords import STATE_DATA
 from stepwell.interpreter.numbers import fraction, whole
 from stepwell.interpreter.parallels import cut_off, finish, resume
 from stepwell.interpreter.payload import Payload
@@ -88,7 +89,7 @@ def _start_more(x: Execution, frame: Frame, previous: int) -> None:
     items = children.items
     while len(children.running) < children.window and children.next < children.total:
         index = children.next
-        iteration = {"Index": index, "Value": items[index]}
+        iteration = {"Index": index, "Value": items[index], "Source": STATE_DATA}
         payload = Payload(items[index])
         if state.item_selector is not None:
             try:

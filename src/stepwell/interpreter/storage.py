@@ -26,7 +26,7 @@ import msgspec
 
 from stepwell.interpreter.frames import Attempt, Children, Frame
 from stepwell.interpreter.identity import Identity
-from stepwell.interpreter.maprecords import MapRun, Slot
+from stepwell.interpreter.maprecords import STATE_DATA, MapRun, Slot
 from stepwell.interpreter.payload import Payload, parse, render
 from stepwell.interpreter.states import effective_input
 
@@ -425,7 +425,8 @@ def _load_frame(x: Execution, machine: Machine, number: int, data: bytes) -> Fra
     if parent is not None:
         frame.variables = parent.variables
         if parent.children is not None and parent.children.items is not None:
-            frame.iteration = {"Index": record.index, "Value": parent.children.items[record.index]}
+            value = parent.children.items[record.index]
+            frame.iteration = {"Index": record.index, "Value": value, "Source": STATE_DATA}
     if record.own:
         frame.own = {name: Payload.of_text(text) for name, text in record.own.items()}
         frame.variables = {**frame.variables, **{name: payload.value for name, payload in frame.own.items()}}

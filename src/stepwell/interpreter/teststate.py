@@ -22,6 +22,8 @@ from stepwell.interpreter.execution import Execution
 from stepwell.interpreter.failures import Failure, fault, state_failed
 from stepwell.interpreter.frames import ROOT, Frame, Phase
 from stepwell.interpreter.identity import Identity
+from stepwell.interpreter.mapfeed import evaluated, source_of
+from stepwell.interpreter.maprecords import STATE_DATA
 from stepwell.interpreter.numbers import fraction, whole
 from stepwell.interpreter.payload import Payload, parse
 from stepwell.interpreter.states import complete, effective_input, wait_over
@@ -196,12 +198,11 @@ class Trial(Execution):
             self._note("afterItemsPath", Payload(items))
         if state.item_selector is not None and inner:
             states = {"input": frame.input.value} if state.jsonata else EMPTY
-            selected = [
-                state.item_selector(
-                    self.scope(frame, payload.value, states=states, item={"Index": index, "Value": value})
-                )
-                for index, value in enumerate(inner)
-            ]
+            source = STATE_DATA if state.reader is None else source_of(evaluated(state.reader, scope))
+            selected = []
+            for index, value in enumerate(inner):
+                item = {"Index": index, "Value": value, "Source": source}
+                selected.append(state.item_selector(self.scope(frame, payload.value, states=states, item=item)))
             self._note("afterItemSelector", Payload(selected))
         self._note("maxConcurrency", whole(state.max_concurrency, scope) or 0)
         count = whole(state.tolerated_count, scope)
