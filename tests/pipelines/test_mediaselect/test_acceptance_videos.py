@@ -107,14 +107,14 @@ def test_26_grades_of_another_shape_are_rejected(graded, same):
 
 
 def test_27_the_film_keeps_its_measures(world):
-    source = media.film("beach", seconds=40.0, fps=30.0, size=(192, 108))
+    source = media.film("beach", seconds=40.0, fps=30.0, size=(128, 72))
     key = world.put("long.mp4", source)
     small = world.put("clip.webm", media.film("harbour", suffix=".webm"))
     job = world.enhance([key, small])
     assert job["status"] == "complete", job
     before, after = decoded(source), decoded(world.bucket.get(job["items"][0]["enhancedKey"]))
     assert len(before[0]) == 1200 and abs(len(after[0]) - 1200) <= 1
-    assert after[1:4] == before[1:4] == (30.0, (192, 108), "aac")
+    assert after[1:4] == before[1:4] == (30.0, (128, 72), "aac")
     assert "1 of 1 scene graded" in job["items"][0]["phase1Text"]
     dim, bright = measured(before[0]), measured(after[0])
     assert abs(bright["mean"] - 118) < abs(dim["mean"] - 118) - 10 and bright["spread"] > dim["spread"] * 1.3

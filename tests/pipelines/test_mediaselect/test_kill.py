@@ -74,8 +74,8 @@ def prepared(data):
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
-def test_killed_runs_end_alike(unharmed, tmp_path, kills):
+@pytest.mark.parametrize(("kills", "longest"), [(2, 3.0), pytest.param(10, 6.0, marks=pytest.mark.slow)])
+def test_killed_runs_end_alike(unharmed, tmp_path, kills, longest):
     folder, (objects, results) = unharmed
     chance = random.Random(kills)
     data, output = tmp_path / "data", tmp_path / "out"
@@ -85,7 +85,7 @@ def test_killed_runs_end_alike(unharmed, tmp_path, kills):
         while True:
             process = start(folder, data, output, gemini)
             try:
-                text, _ = process.communicate(timeout=chance.uniform(0.8, 6.0) if done < kills else 150)
+                text, _ = process.communicate(timeout=chance.uniform(0.8, longest) if done < kills else 150)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
