@@ -31,7 +31,7 @@ test: setup ## run the tests
 test-all: setup ## run the tests, those of scale and of many kills too (half an hour)
 	$(PYTEST) $(ARGS)
 
-lint: setup ## ruff, mypy --strict and the import contracts
+lint: setup ## ruff, mypy --strict (the pipelines too) and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

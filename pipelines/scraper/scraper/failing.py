@@ -59,7 +59,8 @@ def reason(event: Mapping[str, Any]) -> tuple[str, str]:
     if "videoResult" in event or "videoError" in event:
         labels = event.get("labelResult")
         phase = "finalizer" if isinstance(labels, Mapping) and not labels.get("remaining") else "labeler"
-    error = event.get("error") if isinstance(event.get("error"), Mapping) else {}
+    given = event.get("error")
+    error: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     name, cause = str(error.get("Error") or "unknown error"), str(error.get("Cause") or "")
     if name == "States.Timeout":
         return f"{_STATES[phase]} took too long and was stopped (States.Timeout)", phase

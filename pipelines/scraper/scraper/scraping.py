@@ -101,7 +101,7 @@ def price_of(pricing: Any, itinerary_id: str, unit: str) -> tuple[int, list[str]
     )
     given = (entry.get("finance") or {}).get("sellingPrice")
     try:
-        amount = float(given)
+        amount = float(given or 0)
     except (TypeError, ValueError):
         amount = 0.0
     if not 0 < amount < 1e12:

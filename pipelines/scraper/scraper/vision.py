@@ -164,7 +164,6 @@ class Vision:
             max_retries=0,
             timeout=settings.model_seconds,
             default_headers={"HTTP-Referer": settings.site_url or "http://localhost", "X-Title": settings.brand or APP},
-            http_client=http.client(timeout=settings.model_seconds),
         )
 
     def label(self, image: Copy, context: Mapping[str, Any]) -> Json:
@@ -220,7 +219,8 @@ class Vision:
                 if status in FINAL or attempt == ATTEMPTS:
                     raise LabelError(f"the model answered {status}: {error.message[:200]}") from error
                 if status == 429:
-                    asked = http.retry_after(error.response) or 0.0
+                    response: Any = error.response  # of the client's own HTTP library, with the same headers
+                    asked = http.retry_after(response) or 0.0
                     wait = max(asked, PAUSE * 2 ** (attempt - 1))
                 problem = f"status {status}"
             except self._errors.APIError as error:

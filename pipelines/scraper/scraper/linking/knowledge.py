@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from scraper.cms import Cms, ids_of
@@ -34,7 +35,7 @@ class Knowledge:
             ("airports", dict.fromkeys(self._links.airports.values())),
             ("service-items", self._links.services),
         ):
-            self._each(collection, ids, lambda id, collection=collection: self._count(collection, id))
+            self._each(collection, ids, partial(self._count, collection))
         stays = self._stays()
         self._each("property", range(len(stays)), lambda place: self._observe_stay(stays, place))
         self._each("pattern", [stays], self._pattern)

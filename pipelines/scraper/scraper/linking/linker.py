@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from scraper.cms import Cms, id_of, ids_of
@@ -58,22 +59,22 @@ class Linker:
     def link(self, facts: Facts) -> Links:
         """All links of an itinerary."""
         links = self._links
-        for name in facts.countries:
-            country = self._try("country", name, lambda name=name: self._places.country(name))
+        for wanted in facts.countries:
+            country = self._try("country", wanted, partial(self._places.country, wanted))
             if country and country not in links.destinations:
                 links.destinations.append(country)
         aliases = self._try("property names", "", self._aliases) or {}
         for segment in facts.segments:
             name = segments.name(segment)
             if segments.is_stay(segment) and name and name not in links.properties:
-                found = self._try("property", name, lambda s=segment, n=name: self._property(s, n, facts, aliases))
+                found = self._try("property", name, partial(self._property, segment, name, facts, aliases))
                 if found:
                     links.properties[name] = found
         regions = (self._destination_of.get(id) for id in links.properties.values())
         links.regions = list(dict.fromkeys(id for id in regions if id))
         for segment in facts.segments:
             if str(segment.get("type")).lower() in ("point", "entry", "exit"):
-                self._try("airport", segments.name(segment) or "", lambda s=segment: self._airport(s))
+                self._try("airport", segments.name(segment) or "", partial(self._airport, segment))
         self._walk(facts)
         return links
 
@@ -90,16 +91,13 @@ class Linker:
                 stays += 1
                 here = self._links.properties.get(name or "")
             elif kind.route:
-                mode, before = kind.route, stays
                 rest = facts.segments[index + 1 :]
-                self._try(
-                    "route", name or "", lambda s=segment, m=mode, b=before, r=rest: self._route(s, m, b, r, facts)
-                )
+                self._try("route", name or "", partial(self._route, segment, kind.route, stays, rest, facts))
             elif kind.block == "activity" and name:
                 if classes.activity_type(name) == "other":
-                    self._try("service", name, lambda n=name: self._service(n))
+                    self._try("service", name, partial(self._service, name))
                 else:
-                    self._try("activity", name, lambda n=name, h=here: self._activity(n, h))
+                    self._try("activity", name, partial(self._activity, name, here))
 
     # -- properties
 
@@ -301,7 +299,8 @@ class Linker:
 
 def _known(segment: Segment) -> Json:
     """What a stay's segment says about its property."""
-    notes = segment.get("notes") if isinstance(segment.get("notes"), Mapping) else {}
+    given = segment.get("notes")
+    notes: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     latitude = _number(segment, "latitude", "lat")
     longitude = _number(segment, "longitude", "lng", "lon")
     content: Json = {

@@ -340,11 +340,13 @@ def _parts(kind: str, body: bytes) -> dict[str, tuple[str, str, bytes]]:
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
         f"Content-Type: {kind}\r\n\r\n".encode() + body
     )
-    return {
-        str(part.get_param("name", header="content-disposition")): (
+    found: dict[str, tuple[str, str, bytes]] = {}
+    for part in message.iter_parts():
+        content = part.get_payload(decode=True)
+        name = str(part.get_param("name", header="content-disposition"))
+        found[name] = (
             part.get_filename() or "",
             part.get_content_type(),
-            part.get_payload(decode=True) or b"",
+            content if isinstance(content, bytes) else b"",
         )
-        for part in message.iter_parts()
-    }
+    return found
