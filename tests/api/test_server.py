@@ -9,7 +9,7 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from stepwell.api import server as server_module
+from stepwell.api import connection as connections
 from stepwell.api.auth import AccessKey, Authenticator
 from stepwell.api.protocol import MAX_BODY
 from stepwell.api.server import Server, ServerError, is_loopback, serve
@@ -127,7 +127,7 @@ def test_what_is_not_http(running):
 
 
 def test_slow_clients_are_cut_off_and_do_not_hold_up_others(monkeypatch):
-    monkeypatch.setattr(server_module, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.3)
     monkeypatch.setattr("stepwell.api.protocol.BODY_SECONDS", 0.3)
     monkeypatch.setattr("stepwell.api.protocol.read_body.__defaults__", (MAX_BODY, 0.3))
     with Running() as running:
@@ -141,14 +141,50 @@ def test_slow_clients_are_cut_off_and_do_not_hold_up_others(monkeypatch):
             connection.settimeout(5)
             assert connection.recv(100) == b""
             connection.close()
-        head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{"
-        with socket.create_connection(("127.0.0.1", running.port), timeout=5) as slow:
-            slow.sendall(head)
-            assert b" 408 " in slow.recv(65536)
+        for target in (b"", b"X-Amz-Target: AWSStepFunctions.ListActivities\r\n"):
+            head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + target + b"Content-Length: 10\r\n\r\n{"
+            with socket.create_connection(("127.0.0.1", running.port), timeout=5) as slow:
+                slow.sendall(head)
+                assert b" 408 " in slow.recv(65536)
+
+
+LIST = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Amz-Target: AWSStepFunctions.ListActivities\r\n"
+
+
+def test_however_a_request_arrives_it_is_answered(running):
+    last = b"Connection: close\r\n"
+    whole = LIST + last + b"Content-Length: 2\r\n\r\n{}"
+    assert raw(running, whole).count(b'{"activities":[]}') == 1
+    assert raw(running, LIST + last + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n").count(b" 200 ") == 1
+    assert raw(running, LIST + last + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}").count(b" 200 ") == 1
+    assert b"connection: close\r\n" in raw(running, whole.replace(b"HTTP/1.1", b"HTTP/1.0"))
+    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as bytewise:
+        for number in range(len(whole)):
+            bytewise.sendall(whole[number : number + 1])
+        assert b'{"activities":[]}' in b"".join(iter(lambda: bytewise.recv(65536), b""))
+
+
+def test_pipelined_requests_are_answered_in_order(running):
+    one, two = (
+        LIST + b"Content-Length: 2\r\n\r\n{}",
+        LIST.replace(b"ListActivities", b"Nothing") + b"Content-Length: 0\r\n\r\n",
+    )
+    end = LIST + b"Connection: close\r\nContent-Length: 2\r\n\r\n[]"
+    received = raw(running, one + two + one + end)
+    kinds = re.findall(rb"activities|UnknownOperation|SerializationException", received)
+    assert kinds == [b"activities", b"UnknownOperation", b"activities", b"SerializationException"]
+    assert len(set(re.findall(rb"x-amzn-requestid: ([0-9a-f-]{36})", received))) == 4
+
+
+def test_a_client_that_leaves_in_the_middle_harms_nobody(running):
+    for data in (LIST, LIST + b"Content-Length: 9\r\n\r\n{", LIST + b"Content-Length: 2\r\n\r\n{}"):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=5) as leaving:
+            leaving.sendall(data)
+    assert post(running)[0].status == 200
 
 
 def test_more_connections_than_allowed(monkeypatch):
-    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
     with Running() as running:
         held = [socket.create_connection(("127.0.0.1", running.port), timeout=5) for _ in range(3)]
         assert b" 503 " in raw(running, b"")

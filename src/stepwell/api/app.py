@@ -66,6 +66,11 @@ class Application:
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
 
+    @property
+    def direct(self) -> StepFunctionsProtocol | None:
+        """Who answers `POST /` with a target of Step Functions without a look at anything else; None where something comes first."""
+        return self.step_functions if self.forwarder is None else None
+
     async def close(self) -> None:
         """Let go of what requests opened; the home engine belongs to its owner."""
         if self.forwarder is not None:

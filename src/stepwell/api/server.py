@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn with limits on connections, header size and slow clients."""
+"""The HTTP server: uvicorn with connections of our own (`connection`), started and stopped in order."""
 
 from __future__ import annotations
 
@@ -12,128 +12,18 @@ from types import TracebackType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stepwell.api.accounts import OpenEngine
 from stepwell.api.app import Application, create_app
 from stepwell.api.auth import Authenticator
+from stepwell.api.connection import Connection
 from stepwell.api.listener import ServerError, addresses, listen, url_of
 from stepwell.engine.engine import Engine
 
 __all__ = ["Server", "check_access", "serve"]
 
-MAX_CONNECTIONS = 1_000
-MAX_HEADER_BYTES = 32 * 1024
-HEADER_SECONDS = 15.0
-"""Within this time a connection must have sent a request's headers."""
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 10
-
-_BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
-class OneWrite:
-    """A transport that sends what was written in one turn of the loop at once: head and body of a response are one packet."""
-
-    __slots__ = ("_loop", "_parts", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._parts:
-            self._loop.call_soon(self._flush)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._parts:
-            parts, self._parts = self._parts, []
-            self._transport.write(b"".join(parts))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with what it lacks: a limit on connections, on the size of headers, and on the time they take."""
-
-    _reading_headers = True
-    _refused = False
-    _chunk = 0
-    _header_bytes = 0
-    """At least as many as the headers of the present request have."""
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(OneWrite(transport, self.loop))  # type: ignore[arg-type]
-        if len(self.connections) > MAX_CONNECTIONS:
-            self._refuse(_BUSY)
-        else:
-            self._deadline = self.loop.call_later(HEADER_SECONDS, self._too_slow)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_deadline()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
-        self._chunk = len(data)
-        if self._reading_headers:
-            self._header_bytes += self._chunk
-        super().data_received(data)
-        if not self._reading_headers:
-            return
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(_TOO_LARGE)
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(HEADER_SECONDS, self._too_slow)
-
-    def on_message_begin(self) -> None:
-        self._reading_headers = True
-        self._header_bytes = self._chunk
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._reading_headers = False
-        if self._deadline is not None:
-            self._stop_deadline()
-        # What was received is an upper bound; only a body that came along makes counting necessary.
-        if self._header_bytes > MAX_HEADER_BYTES and sum(len(n) + len(v) for n, v in self.headers) > MAX_HEADER_BYTES:
-            self._refuse(_TOO_LARGE)
-            return
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        if not self._refused:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if not self._refused:
-            super().on_message_complete()
-
-    def _too_slow(self) -> None:
-        self._deadline = None
-        if self._reading_headers and not self.transport.is_closing():
-            self.transport.close()
-
-    def _refuse(self, response: bytes) -> None:
-        self._refused = True
-        if not self.transport.is_closing():
-            self.transport.write(response)
-            self.transport.close()
-
-    def _stop_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
 
 
 class _Uvicorn(uvicorn.Server):
@@ -169,7 +59,7 @@ class Server:
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self.app,
-            http=LimitedProtocol,
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
-import uuid
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from stepwell.engine.arns import Arns, check_name, parse
+from stepwell.engine.arns import Arns, check_name, new_uuid, parse
 from stepwell.engine.clock import Clock
 from stepwell.engine.errors import (
     ExecutionAlreadyExists,
@@ -48,7 +47,7 @@ from stepwell.interpreter.identity import Identity
 if TYPE_CHECKING:
     from stepwell.engine.mocking import Mocks
 
-__all__ = ["Executions", "execution_key"]
+__all__ = ["Ended", "Executions", "execution_key"]
 
 PAYLOAD_LIMIT = 262_144
 NAME_DAYS = 90
@@ -59,6 +58,16 @@ DAY = 86_400_000
 
 _INCLUDED = DataDetails(included=True)
 STATUSES = ("RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE")
+
+
+class Ended(NamedTuple):
+    """How an execution ended; the output is JSON text."""
+
+    arn: str
+    status: str
+    output: str | bytes | None
+    error: str | None
+    cause: str | None
 
 
 def execution_key(arn: str, arns: Arns) -> tuple[str, str]:
@@ -121,9 +130,23 @@ class Executions:
             return ExecutionStarted(
                 execution_arn=live.identity.execution_arn, start_date=live.identity.start_time / 1000
             )
-        arn, start = self._start(target, data, name, trace_header, case)
+        arn, start, _ = self._start(target, data, name, trace_header, case)
         await self._journal.committed()
         return ExecutionStarted(execution_arn=arn, start_date=start / 1000)
+
+    async def run(self, state_machine_arn: str, input: str | bytes = "{}", *, name: str | None = None) -> Ended:
+        """Start a STANDARD execution and wait for its end, both on disk. Raises what `start` raises."""
+        self._journal.check()
+        target, case = self._target(state_machine_arn)
+        arn, _, live = self._start(target, check_input(input), name, None, case)
+        if live is not None and live.execution.status != "RUNNING":
+            # It never waited: its end is in the batch of its start.
+            await self._journal.committed()
+            execution = live.execution
+            return Ended(arn, execution.status, execution.output, execution.error, execution.cause)
+        await self._journal.committed()
+        record = await self.wait(arn)
+        return Ended(arn, record.status, record.output, record.error, record.cause)
 
     def _target(self, arn: str) -> tuple[Target, str | None]:
         """What to start, and the test case it is started as."""
@@ -150,16 +173,16 @@ class Executions:
 
     def _start(
         self, target: Target, data: bytes, name: str | None, trace_header: str | None, case: str | None = None
-    ) -> tuple[str, int]:
-        """Start, or find the same execution; gives its ARN and start. It is safe with the journal's next commit."""
+    ) -> tuple[str, int, Live | None]:
+        """Start, or find the same execution; gives its ARN and start, and the new one. It is safe with the journal's next commit."""
         resource = target.machine.name
         if name is None:
-            name = str(uuid.uuid4())
+            name = new_uuid()
         else:
             check_name(name)
             same = self._taken(resource, name, data)
             if same is not None:
-                return self._registry.arns.execution(resource, name), same.start
+                return self._registry.arns.execution(resource, name), same.start, None
         live = launch(
             self._host,
             self._journal,
@@ -174,7 +197,7 @@ class Executions:
             trace_header=trace_header,
         )
         self._as_case(live, case)
-        return live.identity.execution_arn, live.identity.start_time
+        return live.identity.execution_arn, live.identity.start_time, live
 
     def _as_case(self, live: Live, case: str | None) -> None:
         """Before the first effect of a new execution is carried out: its tasks are those of a test case."""
@@ -202,8 +225,8 @@ class Executions:
             self._registry,
             self._clock,
             resource=target.machine.name,
-            name=check_name(name) if name is not None else str(uuid.uuid4()),
-            unique=str(uuid.uuid4()),
+            name=check_name(name) if name is not None else new_uuid(),
+            unique=new_uuid(),
             input=data,
             revision=target.revision,
             version=target.version,

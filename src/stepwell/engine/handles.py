@@ -47,7 +47,7 @@ class Machine:
     async def run(self, input: Any = None, *, name: str | None = None) -> Any:
         """Start, wait, and give the output as a Python value. Raises ExecutionFailed."""
         if self.type != "EXPRESS":
-            return await (await self.start(input, name=name))
+            return _output(*await self.engine.executions.run(self.arn, _text(input), name=name))
         record = await self.engine.executions.start_sync(self.arn, _text(input), name=name)
         return _output(record.execution_arn, record.status, record.output, record.error, record.cause)
 
@@ -116,7 +116,7 @@ def _text(input: Any) -> bytes:
     return b"{}" if input is None else orjson.dumps(input, option=orjson.OPT_NON_STR_KEYS)
 
 
-def _output(arn: str, status: str, output: str | None, error: str | None, cause: str | None) -> Any:
+def _output(arn: str, status: str, output: str | bytes | None, error: str | None, cause: str | None) -> Any:
     if status != "SUCCEEDED":
         raise ExecutionFailed(arn, status, error, cause)
     return orjson.loads(output or "null")
