@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import stamina
@@ -74,6 +75,20 @@ def request_options(settings: Settings) -> dict[str, Any]:
 _breakers: dict[str, Breaker] = {}
 
 
+@lru_cache(maxsize=4)
+def _client(key: str, base_url: str) -> openai.OpenAI:
+    """One a process: its connections outlive a call of the function. Safe for threads."""
+    import openai
+
+    return openai.OpenAI(
+        api_key=key,
+        base_url=base_url,
+        max_retries=0,
+        timeout=TIMEOUT_S,
+        http_client=http.client(timeout=TIMEOUT_S),  # type: ignore[arg-type]  # httpx 0.28 is taken as well as its successor
+    )
+
+
 class Provider:
     """What the pipeline needs of the provider. Raises AuthError, BatchNotFound, ValidationError (refused), ProviderError."""
 
@@ -85,13 +100,7 @@ class Provider:
         self._first = settings.retry_first_s
         self._breaker = _breakers.setdefault(settings.openai_base_url, Breaker(settings.breaker_recovery_s))
         key = settings.openai_api_key or toolkit.secret(settings.openai_secret).read().reveal()
-        self._client: openai.OpenAI = openai.OpenAI(
-            api_key=key,
-            base_url=settings.openai_base_url,
-            max_retries=0,
-            timeout=TIMEOUT_S,
-            http_client=http.client(timeout=TIMEOUT_S),  # type: ignore[arg-type]  # httpx 0.28 is taken as well as its successor
-        )
+        self._client: openai.OpenAI = _client(key, settings.openai_base_url)
 
     def upload_file(self, name: str, data: bytes) -> str:
         """Upload a file of requests; its id."""

@@ -66,7 +66,7 @@ def check(tmp_path, monkeypatch, how, kills, longest, seed):
 
 @pytest.mark.crash
 def test_killed_and_restarted(tmp_path, monkeypatch):
-    check(tmp_path, monkeypatch, "inline", kills=3, longest=5.0, seed=4)
+    check(tmp_path, monkeypatch, "inline", kills=2, longest=5.0, seed=4)
 
 
 @pytest.mark.crash
