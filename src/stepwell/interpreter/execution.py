@@ -324,9 +324,11 @@ class Execution:
         `scope` is what `assign` sees. Raises StatesError when the output or a variable is too big.
         """
         state = frame.state
-        if output is not frame.input and output.size > LIMIT:
+        text = output.text
+        # A character has four bytes at most: only long texts must be counted.
+        if len(text) > LIMIT // 4 and output is not frame.input and output.size > LIMIT:
             raise data_limit(state.name)
-        details: dict[str, Any] = {"name": state.name, "output": output.text, "outputDetails": _COMPLETE}
+        details: dict[str, Any] = {"name": state.name, "output": text, "outputDetails": _COMPLETE}
         if assign is not None and scope is not None:
             values = assign(scope)
             if values:

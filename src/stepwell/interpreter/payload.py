@@ -43,23 +43,40 @@ def render(value: Any) -> str:
 class Payload:
     """`value`, with its JSON `text` made on first use."""
 
-    __slots__ = ("_text", "value")
+    __slots__ = ("_compact", "_text", "value")
 
     def __init__(self, value: Any, text: str | None = None) -> None:
         self.value = value
         self._text = text
+        self._compact = False
+        """Whether the text is what orjson makes of the value: then a part of it is what orjson makes of the part."""
 
     @classmethod
     def of_text(cls, data: bytes | str) -> Payload:
         """The payload of a JSON text. Raises ValueError when it is not JSON."""
         return cls(parse(data), data if isinstance(data, str) else data.decode())
 
+    def with_member(self, name: str, member: Payload) -> Payload:
+        """This object with a member it does not have yet; only the member's text is made anew, where that gives the same text."""
+        extended = Payload({**self.value, name: member.value})
+        text, last = self.text, member.text
+        if self._compact and member._compact and name.isascii():
+            separator = "," if len(text) > 2 else ""
+            extended._text = f"{text[:-1]}{separator}{orjson.dumps(name).decode()}:{last}}}"
+            extended._compact = True
+        return extended
+
     @property
     def text(self) -> str:
         """The JSON text: as it came, or compact."""
         text = self._text
         if text is None:
-            text = self._text = render(self.value)
+            try:
+                text = orjson.dumps(self.value).decode()
+                self._compact = True
+            except TypeError:
+                text = render(self.value)
+            self._text = text
         return text
 
     @property

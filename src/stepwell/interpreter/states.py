@@ -74,7 +74,18 @@ def _placed(x: Execution, state: State, raw: Payload, result: Payload) -> Payloa
     if state.discard_result:
         output = raw
     elif state.result_path is not None:
-        output = Payload(state.result_path.write(raw.value, result.value))
+        steps = state.result_path.steps
+        value = raw.value
+        if (
+            len(steps) == 1
+            and type(steps[0]) is str
+            and type(value) is dict
+            and steps[0] not in value
+            and not state.output_path
+        ):
+            output = raw.with_member(steps[0], result)
+        else:
+            output = Payload(state.result_path.write(value, result.value))
     else:
         output = result
     if x.inspection is not None:
