@@ -72,4 +72,4 @@ class ItemGone(EmbeddingError):
 
 
 class TimeRunningOut(EmbeddingError):
-    """95 % of the time granted is used: better to fail now than to be killed in the middle of a write."""
+    """95 % of the time granted is used, or all that one step may take: better to fail now than to be killed in a write."""

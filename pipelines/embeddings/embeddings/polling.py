@@ -43,6 +43,8 @@ WARN_HOURS = 20.0
 EARLY_S = 3600.0
 """A batch the provider does not know may still appear within this time."""
 DELTA_TRIES = 3
+DETAILS_S, DELTA_S, ITEMS_S = 60.0, 300.0, 60.0
+"""What reading the receipts, building the delta and settling the items may take; the place finder has a time of its own."""
 UNPLACEABLE = "UNPLACEABLE"
 
 
@@ -255,8 +257,13 @@ def _let_go(
         else:
             free.add(key)
     bad = {key for keys in hopeless.values() for key in keys}
-    failed = sum(claims.fail(services.table, keys, looked.batch_id, message) for message, keys in hopeless.items())
-    return claims.release(services.table, free - bad, looked.batch_id), failed
+    failed = 0
+    with services.clock.step("settling the items", ITEMS_S):
+        for message, keys in hopeless.items():
+            services.clock.check()
+            failed += claims.fail(services.table, keys, looked.batch_id, message)
+        services.clock.check()
+        return claims.release(services.table, free - bad, looked.batch_id), failed
 
 
 # --- results
@@ -278,7 +285,9 @@ def _process(services: Services, entity: Entity, looked: Poll, run: str) -> dict
             skipped["unplaceable"] += len(requests)
             unplaceable.update(key for request in requests for key in request.members)
             continue
-        receipt = None if place is Found.GONE else read(services.table, receipt_key, sections=entity.needs_sections)
+        with services.clock.step("reading a receipt", DETAILS_S):
+            receipt = None if place is Found.GONE else read(services.table, receipt_key, sections=entity.needs_sections)
+            services.clock.check()
         if receipt is None:
             skipped["gone"] += len(requests)
             continue
@@ -298,7 +307,8 @@ def _process(services: Services, entity: Entity, looked: Poll, run: str) -> dict
         "terminal_status": looked.terminal,
     }
     if accepted:
-        delta_id = _build_delta(services, entity, looked, accepted, run)
+        with services.clock.step("building the delta", DELTA_S):
+            delta_id = _build_delta(services, entity, looked, accepted, run)
         result |= {"delta_id": delta_id, "delta_key": f"{entity.delta_prefix}{delta_id}/"}
     else:
         result |= {"skipped_all": True, "skip_reason": _reason(looked, skipped)}
@@ -372,6 +382,7 @@ def _write_delta(
         with opened(path) as directory:
             target = directory.ensure(entity.database, settings.vector_space)
             for ids in claims.chunks(sorted(accepted), settings.vector_page):
+                services.clock.check()
                 records = [accepted[one][0] for one in ids]
                 matrix = np.array([looked.outcome.vectors[one] for one in ids], dtype=np.float32)
                 page = Page(
@@ -392,6 +403,7 @@ def _write_delta(
             source_deltas=[prefix],
             batch_ids=[looked.batch_id],
         )
+        services.clock.check()
         copy = Path(folder) / "copy"
         artifacts.download(services.vectors, prefix, copy)
         with opened(copy) as directory:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TIMEOUT_S = 60.0
+RETRIEVE_S, DOWNLOAD_S = 60.0, 180.0
+"""After which a failed call is not repeated."""
 ATTEMPTS = 4
 """The first try and three repetitions."""
 _REPEATABLE = (408, 409, 429)
@@ -121,8 +123,10 @@ class Provider:
         )
 
     def retrieve_batch(self, batch_id: str) -> dict[str, Any]:
-        """The batch object. Its status may be one this client does not know."""
-        return self._call(f"retrieving {batch_id}", lambda: self._client.batches.retrieve(batch_id).model_dump())
+        """The batch object, within a minute. Its status may be one this client does not know."""
+        return self._call(
+            f"retrieving {batch_id}", lambda: self._client.batches.retrieve(batch_id).model_dump(), within=RETRIEVE_S
+        )
 
     def list_batches(self) -> Iterator[dict[str, Any]]:
         """Batch objects, newest first, page by page."""
@@ -153,11 +157,13 @@ class Provider:
         return [entry.embedding for entry in sorted(made.data, key=lambda entry: entry.index)]
 
     def file_content(self, file_id: str) -> bytes:
-        """The bytes of a result file."""
-        return self._call(f"downloading {file_id}", lambda: self._client.files.content(file_id).content)
+        """The bytes of a result file, within three minutes."""
+        return self._call(
+            f"downloading {file_id}", lambda: self._client.files.content(file_id).content, within=DOWNLOAD_S
+        )
 
-    def _call(self, what: str, call: Callable[[], T], *, certain: bool = False) -> T:
-        """One call, repeated after faults that pass. `certain`: only when it surely had no effect."""
+    def _call(self, what: str, call: Callable[[], T], *, certain: bool = False, within: float | None = None) -> T:
+        """One call, repeated after faults that pass, for `within` seconds. `certain`: only when it surely had no effect."""
         api = self._errors
 
         def again(error: Exception) -> bool | float:
@@ -174,7 +180,7 @@ class Provider:
             for attempt in stamina.retry_context(
                 on=again,
                 attempts=ATTEMPTS,
-                timeout=None,
+                timeout=within,
                 wait_initial=self._first,
                 wait_max=30.0,
                 wait_exp_base=2.0,

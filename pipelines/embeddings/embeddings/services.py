@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,9 +27,21 @@ class Clock:
         self._remaining = remaining
         self._granted = max(remaining(), 0.001)
         self._warned = False
+        self._step: tuple[str, float, float] | None = None
+
+    @contextmanager
+    def step(self, name: str, seconds: float) -> Iterator[None]:
+        """A part of the work with a limit of its own, which `check` enforces."""
+        self._step = name, seconds, time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._step = None
 
     def check(self) -> None:
         """To be called between pages and files. Raises TimeRunningOut."""
+        if self._step is not None and time.monotonic() > self._step[2]:
+            raise TimeRunningOut(f"{self._step[0]} took longer than {self._step[1]:.0f} s")
         left = self._remaining() / self._granted
         if left < 0.05:
             raise TimeRunningOut(f"95 % of {self._granted:.0f} s are used")

@@ -5,18 +5,26 @@ import time
 import pytest
 from embeddings.config import Settings
 from embeddings.entities import ENTITIES
-from embeddings.errors import AuthError, PlaceFinderError, ProviderError, ProviderUnavailable, ValidationError
+from embeddings.errors import (
+    AuthError,
+    PlaceFinderError,
+    ProviderError,
+    ProviderUnavailable,
+    TimeRunningOut,
+    ValidationError,
+)
 from embeddings.gathering import Gathering
 from embeddings.keys import ReceiptKey, parse
 from embeddings.provider import Breaker
 from embeddings.receipts import read
 from embeddings.rows import rows
+from embeddings.services import Clock
 from embeddings.vectors import Page
 from openai_api import Behaviour, Fault, Refusal
 from placefinder import PlaceFinderService
 from receiptbook import Line, Receipt, image_id, words_receipt
 
-from embeddings import normalizers
+from embeddings import normalizers, polling
 
 from .merging import delta, merge, plain
 
@@ -216,6 +224,32 @@ def test_the_breaker_recovers(monkeypatch):
     breaker.failure()
     breaker.failure()
     breaker.check()  # closed: it takes three again
+
+
+def test_time_runs_out(monkeypatch):
+    now, left = 0.0, 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = Clock(lambda: left)
+    clock.check()
+    with clock.step("building the delta", 30):
+        now = 30
+        clock.check()
+        now = 31
+        with pytest.raises(TimeRunningOut, match="building the delta took longer than 30 s"):
+            clock.check()
+    clock.check()
+    left = 4.9
+    with pytest.raises(TimeRunningOut, match="95 %"):
+        clock.check()
+
+
+def test_a_delta_that_takes_too_long_is_given_up(pipeline, monkeypatch):
+    pipeline.seed(words_receipt(1, 2))
+    [batch] = pipeline.submit_now()
+    monkeypatch.setattr(polling, "DELTA_S", -1.0)
+    with pytest.raises(TimeRunningOut, match="building the delta"):
+        pipeline.poll_now([batch])
+    assert pipeline.states() == {"PENDING": 2} and list(pipeline.vectors.list("words/delta/")) == []
 
 
 async def test_slow_completion(pipeline, api):
