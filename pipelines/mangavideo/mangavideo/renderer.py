@@ -29,6 +29,8 @@ from stepwell.toolkit.objects import Bucket
 
 MAX_UNREADABLE = 0.2
 TOLERANCE_SECONDS = 1.0
+COMPOSERS = 4
+"""Frames made at the same time, at most."""
 
 log = toolkit.logger(__name__)
 
@@ -45,6 +47,10 @@ class Pictures:
 
     def frames(self, chunk: Sequence[Scene]) -> list[Path]:
         """The frame of each scene. Raises RenderError when too many panels are unreadable."""
+        panels = dict.fromkeys(scene.panel for scene in chunk)
+        with ThreadPoolExecutor(min(COMPOSERS, os.cpu_count() or 1)) as composers:
+            for panel, problem in zip(panels, composers.map(self._made, panels), strict=True):
+                self._refuse(panel, problem)
         return [self._frame(scene.panel) for scene in chunk]
 
     def forget(self, paths: Sequence[Path], kept: Sequence[Path] = ()) -> None:
@@ -55,23 +61,34 @@ class Pictures:
     def _frame(self, panel: str | None) -> Path:
         position = self._order.index(panel)
         for candidate in [*reversed(self._order[: position + 1]), None]:
-            path = self._folder / f"{self._order.index(candidate) if candidate in self._order else 'black'}.bmp"
-            if path.exists():
-                return path
-            if candidate is not None and candidate in self._unreadable:
-                continue
-            draft = path.with_suffix(".draft")
-            try:
-                video.compose(self._downloaded(candidate), draft)
-            except (UnreadablePanel, ObjectNotFound) as error:
-                self._unreadable.add(candidate)
-                log.warning("panel unreadable", event_type="panel_unreadable", s3_key=candidate, error=str(error))
-                if len(self._unreadable) > MAX_UNREADABLE * len(self._order):
-                    raise RenderError(f"{len(self._unreadable)} of {len(self._order)} panels cannot be read") from error
-                continue
-            draft.rename(path)
-            return path
+            self._refuse(candidate, self._made(candidate))
+            if candidate not in self._unreadable:
+                return self._path(candidate)
         raise AssertionError("unreachable: black can always be made")
+
+    def _path(self, panel: str | None) -> Path:
+        return self._folder / f"{self._order.index(panel) if panel in self._order else 'black'}.bmp"
+
+    def _made(self, panel: str | None) -> Exception | None:
+        """Make a panel's frame unless it is there; what makes that impossible. Safe for several threads with different panels."""
+        path = self._path(panel)
+        if path.exists() or panel in self._unreadable:
+            return None
+        draft = path.with_suffix(".draft")
+        try:
+            video.compose(self._downloaded(panel), draft)
+        except (UnreadablePanel, ObjectNotFound) as error:
+            return error
+        draft.rename(path)
+        return None
+
+    def _refuse(self, panel: str | None, problem: Exception | None) -> None:
+        if problem is None:
+            return
+        self._unreadable.add(panel)
+        log.warning("panel unreadable", event_type="panel_unreadable", s3_key=panel, error=str(problem))
+        if len(self._unreadable) > MAX_UNREADABLE * len(self._order):
+            raise RenderError(f"{len(self._unreadable)} of {len(self._order)} panels cannot be read") from problem
 
     def _downloaded(self, panel: str | None) -> Path | None:
         if panel is None:
