@@ -201,12 +201,12 @@ class Items:
         self.reads = 0
         self.written: list[tuple[str, bytes]] = []
 
-    async def read(self, request: ReadItems, role_arn: str) -> tuple[bytes, str | None]:
+    async def read(self, request: ReadItems, role_arn: str) -> tuple[bytes, str | None, list[tuple[int, str]] | None]:
         self.reads += 1
         first = int(request.cursor or 0)
         last = min(first + request.limit, self.total)
         page = ",".join(map(str, range(first, last)))
-        return f"[{page}]".encode(), None if last == self.total else str(last)
+        return f"[{page}]".encode(), None if last == self.total else str(last), None
 
     async def write(self, request: WriteResults, role_arn: str, outcomes: Outcomes) -> bytes:
         after = 0

@@ -231,6 +231,39 @@ def test_writer_exports_instead_of_keeping() -> None:
     assert output(waiting) == {"MapRunArn": "x"}
 
 
+def test_items_of_several_objects_have_their_sources() -> None:
+    reader = {"Resource": "arn:aws:states:::s3:listObjectsV2", "Parameters": {"Bucket": "b"}}
+    selector = {"v.$": "$$.Map.Item.Value", "from.$": "$$.Map.Item.Source"}
+    waiting = parent(distributed(ItemReader=reader, ItemSelector=selector, MaxConcurrency=2))
+    pages = [
+        (b"[1,2,3]", "c", [(2, "S3://b/1"), (1, "S3://b/2")]),
+        (b"[4,5]", "d", [(2, "S3://b/2")]),
+        (b"[6]", None, [(1, "S3://b/3")]),
+    ]
+    inputs: list[Any] = []
+    answered: set[int] = set()
+    while waiting.execution.status == "RUNNING":
+        for read in of(waiting, ReadItems):
+            if read.command not in answered:
+                answered.add(read.command)
+                items, cursor, sources = pages.pop(0)
+                event = waiting.event(ItemsRead, command=read.command, items=items, cursor=cursor, sources=sources)
+                waiting.handle(event)
+        for child in started(waiting):
+            if child.command not in answered:
+                answered.add(child.command)
+                inputs.append(json.loads(child.input))
+                waiting.finish_child(child, output=1)
+    assert [(one["v"], one["from"]) for one in inputs] == [
+        (1, "S3://b/1"),
+        (2, "S3://b/1"),
+        (3, "S3://b/2"),
+        (4, "S3://b/2"),
+        (5, "S3://b/2"),
+        (6, "S3://b/3"),
+    ]
+
+
 def test_flatten() -> None:
     done = run(distributed(ResultWriter={"WriterConfig": {"Transformation": "FLATTEN"}}), [[1, 2], [], [3]])
     assert output(done) == [1, 2, 3]

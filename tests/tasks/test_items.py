@@ -63,7 +63,7 @@ def reading(config, *, action="getObject", limit=1000, cursor=None, **parameters
 async def pages(store, config, *, limit=1000, **more):
     cursor, found = None, []
     while True:
-        text, cursor = await store.items.read(reading(config, limit=limit, cursor=cursor, **more), "role")
+        text, cursor, _ = await store.items.read(reading(config, limit=limit, cursor=cursor, **more), "role")
         page = json.loads(text)
         assert len(page) <= limit or more.get("action")
         found.append(page)
@@ -168,6 +168,63 @@ async def test_athenas_manifest(store):
     assert await everything(store, config, Key="m.csv", limit=1) == [{"n": 1}, {"n": 2}]
 
 
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+@pytest.mark.parametrize("limit", [2, 1000])
+async def test_compressed_files(store, ending, limit):
+    if ending == "gz":
+        pack = gzip.compress
+    else:
+        codec = pytest.importorskip("pyarrow").Codec("zstd")
+
+        def pack(data):
+            return codec.compress(data, asbytes=True)
+
+    lines = [{"n": n} for n in range(5)]
+    store.put(f"f.jsonl.{ending}", pack(b"".join(json.dumps(line).encode() + b"\n" for line in lines)))
+    assert await everything(store, {"InputType": "JSONL"}, Key=f"f.jsonl.{ending}", limit=limit) == lines
+    store.put(f"f.json.{ending}", pack(json.dumps({"a": {"b": lines}}).encode()))
+    config = {"InputType": "JSON", "ItemsPointer": "/a/b"}
+    assert await everything(store, config, Key=f"f.json.{ending}", limit=limit) == lines
+    store.put(f"f.csv.{ending}", b"no " * 100)
+    assert "cannot be unpacked" in await refusal(store, FIRST, Key=f"f.csv.{ending}")
+
+
+async def test_a_version_of_an_object(boto, aws):
+    client = boto("s3")
+    client.create_bucket(Bucket="versions")
+    client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    old = client.put_object(Bucket="versions", Key="f.jsonl", Body=b"1\n")["VersionId"]
+    client.put_object(Bucket="versions", Key="f.jsonl", Body=b"2\n")
+    place = S3.__new__(S3)
+    place.items = Items(aws=aws)
+    wanted = {"Bucket": "versions", "Key": "f.jsonl"}
+    assert await everything(place, {"InputType": "JSONL"}, **wanted) == [2]
+    assert await everything(place, {"InputType": "JSONL"}, **wanted, VersionId=old) == [1]
+    assert "version" in await refusal(place, {"InputType": "JSONL"}, **wanted, VersionId="none")
+
+
+async def test_a_local_bucket_keeps_no_versions(tmp_path):
+    store = Local(tmp_path)
+    store.put("f.jsonl", b"1\n")
+    assert "keeps no versions" in await refusal(store, {"InputType": "JSONL"}, Key="f.jsonl", VersionId="1")
+
+
+async def test_each_item_has_its_source_where_several_objects_are_read(store):
+    for name in ("1", "2", "3"):
+        store.put(f"in/{name}", f"{name}\n{name}0\n".encode())
+    config = {"InputType": "JSONL", "Transformation": "LOAD_AND_FLATTEN"}
+    request = reading(config, action="listObjectsV2", Prefix="in/", limit=3)
+    text, cursor, sources = await store.items.read(request, "role")
+    assert (json.loads(text), sources) == ([1, 10, 2], [(2, "S3://pail/in/1"), (1, "S3://pail/in/2")])
+    request = reading(config, action="listObjectsV2", Prefix="in/", limit=9, cursor=cursor)
+    assert (await store.items.read(request, "role"))[2] == [(1, "S3://pail/in/2"), (2, "S3://pail/in/3")]
+    store.put("m.csv", b"s3://pail/in/3\n")
+    request = reading({"InputType": "JSONL", "ManifestType": "ATHENA_DATA"}, Key="m.csv")
+    assert (await store.items.read(request, "role"))[2] == [(2, "S3://pail/in/3")]
+    request = reading({"InputType": "JSONL"}, Key="in/1")
+    assert (await store.items.read(request, "role"))[2] is None
+
+
 async def test_what_cannot_be_read(store):
     assert "The specified key does not exist." in await refusal(store, FIRST, Key="absent")
     assert "must have the string 'Key'" in await refusal(store, FIRST)
@@ -175,7 +232,7 @@ async def test_what_cannot_be_read(store):
 
 async def test_an_object_that_is_replaced_meanwhile(store):
     store.put("f.jsonl", b"1\n2\n")
-    _, cursor = await store.items.read(reading({"InputType": "JSONL"}, Key="f.jsonl", limit=1), "role")
+    _, cursor, _ = await store.items.read(reading({"InputType": "JSONL"}, Key="f.jsonl", limit=1), "role")
     store.put("f.jsonl", b"8\n9\n")
     with pytest.raises(TaskError, match="was replaced while its items were read"):
         await store.items.read(reading({"InputType": "JSONL"}, Key="f.jsonl", limit=1, cursor=cursor), "role")
@@ -190,7 +247,7 @@ async def test_a_million_lines_take_no_more_memory_than_a_thousand(tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cursor, count, total = None, 0, 0
     while True:
-        text, cursor = await store.items.read(reading(FIRST, Key="large.csv", cursor=cursor), "role")
+        text, cursor, _ = await store.items.read(reading(FIRST, Key="large.csv", cursor=cursor), "role")
         page = json.loads(text)
         count += len(page)
         total += sum(int(item["id"]) for item in page)

@@ -42,7 +42,7 @@ async def test_a_restart_goes_on_in_the_middle_of_a_row_group(store):  # noqa: F
     cursor, found = None, []
     while True:
         store.items._parquet = type(store.items._parquet)()  # what a new process has
-        text, cursor = await store.items.read(reading(PARQUET, Key="f.parquet", limit=9, cursor=cursor), "role")
+        text, cursor, _ = await store.items.read(reading(PARQUET, Key="f.parquet", limit=9, cursor=cursor), "role")
         found += [item["n"] for item in json.loads(text)]
         if cursor is None:
             break
@@ -138,7 +138,7 @@ async def test_without_pyarrow_the_extra_is_named(store, monkeypatch):  # noqa: 
 
 async def test_an_object_that_is_replaced_meanwhile(store):  # noqa: F811
     store.put("f.parquet", written({"n": [1, 2]}))
-    _, cursor = await store.items.read(reading(PARQUET, Key="f.parquet", limit=1), "role")
+    _, cursor, _ = await store.items.read(reading(PARQUET, Key="f.parquet", limit=1), "role")
     store.put("f.parquet", written({"n": [8, 9]}))
     with pytest.raises(TaskError, match="was replaced while its items were read"):
         await store.items.read(reading(PARQUET, Key="f.parquet", limit=1, cursor=cursor), "role")
@@ -154,7 +154,7 @@ import pyarrow.parquet
 async def main():
     items, cursor, count = Items(data=Path(sys.argv[1])), None, 0
     while True:
-        text, cursor = await items.read(reading({"InputType": "PARQUET"}, Key=sys.argv[2], cursor=cursor), "role")
+        text, cursor, _ = await items.read(reading({"InputType": "PARQUET"}, Key=sys.argv[2], cursor=cursor), "role")
         count += len(json.loads(text))
         if cursor is None:
             break

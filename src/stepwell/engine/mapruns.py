@@ -69,8 +69,8 @@ class Outcomes(Protocol):
 class ItemPort(Protocol):
     """Reads the items of an ItemReader, writes the results of a ResultWriter (`stepwell.tasks`)."""
 
-    async def read(self, request: ReadItems, role_arn: str) -> tuple[bytes, str | None]:
-        """A page of items as a JSON array, and the cursor of the next page. Raises TaskError."""
+    async def read(self, request: ReadItems, role_arn: str) -> tuple[bytes, str | None, list[tuple[int, str]] | None]:
+        """A page of items as a JSON array, the cursor of the next page, and what ItemsRead says of sources. Raises TaskError."""
         ...
 
     async def write(self, request: WriteResults, role_arn: str, outcomes: Outcomes) -> bytes:
@@ -409,8 +409,8 @@ class MapRuns:
 
         if self._items is None:
             raise TaskError("States.ItemReaderFailed", "This engine has no item readers.")
-        items, cursor = await self._items.read(effect, live.identity.role_arn)
-        return lambda at, seed: events.ItemsRead(at, seed, effect.command, items, cursor)
+        items, cursor, sources = await self._items.read(effect, live.identity.role_arn)
+        return lambda at, seed: events.ItemsRead(at, seed, effect.command, items, cursor, sources)
 
     async def write_results(self, live: Live, effect: WriteResults) -> Any:
         """The export's answer, as the event's maker."""

@@ -81,11 +81,15 @@ class TimerFired(Event, frozen=True):
 
 
 class ItemsRead(Event, frozen=True):
-    """A page of a distributed Map's items, as the JSON text of an array; `cursor` None means it was the last page."""
+    """A page of a distributed Map's items, as the JSON text of an array; `cursor` None means it was the last page.
+
+    `sources`: where the items come from, (number of items, Map.Item.Source) in their order, if the ItemReader reads several objects.
+    """
 
     command: int
     items: bytes
     cursor: str | None = None
+    sources: list[tuple[int, str]] | None = None
 
 
 class ChildFinished(Event, frozen=True):

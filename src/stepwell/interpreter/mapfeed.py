@@ -5,6 +5,7 @@ Nothing here ends a map run; a field that can't be evaluated raises StatesError.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 from stepwell.interpreter.effects import OpenMapRun, ReadItems, RedriveChild, StartChild
@@ -25,6 +26,7 @@ __all__ = [
     "evaluated",
     "fill",
     "new_run",
+    "note_sources",
     "open_effect",
     "read_ahead",
     "read_effect",
@@ -180,11 +182,26 @@ def _item(x: Execution, frame: Frame, run: MapRun, state: MapState, ahead: int) 
     if state.item_selector is None:
         return Payload(value)
     index = run.position + ahead
-    item = {"Index": index, "Value": value, "Source": run.source}
+    item = {"Index": index, "Value": value, "Source": _source_at(run, index)}
     if run.keys is not None:
         item["Key"] = run.keys[index]
     states = {"input": frame.input.value} if state.jsonata else {}
     return Payload(state.item_selector(x.scope(frame, run.document, states=states, item=item)))
+
+
+def _source_at(run: MapRun, index: int) -> str:
+    place = bisect_right(run.sources, index, key=lambda entry: entry[0])
+    return run.sources[place - 1][1] if place else run.source
+
+
+def note_sources(run: MapRun, first: int, sources: list[tuple[int, str]]) -> None:
+    """Remember where the items from index `first` on come from, and forget it of those that were started."""
+    started = bisect_right(run.sources, run.position, key=lambda entry: entry[0])
+    del run.sources[: max(started - 1, 0)]
+    for count, source in sources:
+        if not run.sources or run.sources[-1][1] != source:
+            run.sources.append((first, source))
+        first += count
 
 
 def _start_child(x: Execution, frame: Frame, run: MapRun, state: MapState, payload: Payload, items: int) -> None:

@@ -86,6 +86,8 @@ class MapRun(msgspec.Struct):
     batch_bytes: int | None = None
     batch_input: Any = None
     source: str = STATE_DATA
+    sources: list[tuple[int, str]] = msgspec.field(default_factory=list)
+    """When several objects are read: (index of the first item, source), for the items that were not started yet."""
     reader: dict[str, Any] | None = None
     writer: dict[str, Any] | None = None
     keep_results: bool = True

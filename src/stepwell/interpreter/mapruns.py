@@ -18,6 +18,7 @@ from stepwell.interpreter.frames import FRAME_BITS, Frame, Phase
 from stepwell.interpreter.mapfeed import (
     fill,
     new_run,
+    note_sources,
     open_effect,
     read_ahead,
     read_effect,
@@ -120,6 +121,8 @@ def items_read(x: Execution, event: ItemsRead) -> None:
         run.remaining -= len(items)
     run.page = run.page[run.offset :] + items
     run.offset = 0
+    if event.sources is not None:
+        note_sources(run, run.position + len(run.page) - len(items), event.sources)
     run.item_counts.pending += len(items)
     run.cursor = event.cursor
     run.reading = event.cursor is not None and run.remaining != 0

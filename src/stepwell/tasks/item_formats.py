@@ -8,13 +8,19 @@ window reaches the end of the object, where a record needs no terminator.
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import re
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 BOM = b"\xef\xbb\xbf"
+COMPRESSED = (".gz", ".zst", ".zstd")
+LARGEST_DOCUMENT = 512 * 1024 * 1024
+"""Of what is read whole: a compressed file, and a JSON file in which ItemsPointer points at the array."""
 DELIMITERS = {"COMMA": ",", "PIPE": "|", "SEMICOLON": ";", "SPACE": " ", "TAB": "\t"}
 
 # The largest field a CSV may have: any.
@@ -146,3 +152,23 @@ def array_items(window: bytes, last: bool, limit: int, *, inside: bool) -> tuple
     except orjson.JSONDecodeError as error:
         raise Malformed(f"The file is not valid JSON: {error}") from error
     return items, cut + 1 if ended else cut, ended
+
+
+def unpack(packed: bytes, name: str) -> bytes:
+    """What a gzip or (by its name) Zstandard file holds. Raises Malformed."""
+    try:
+        with gzip.open(io.BytesIO(packed)) if name.endswith(".gz") else _zstandard(packed) as stream:
+            data: bytes = stream.read(LARGEST_DOCUMENT + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Malformed(f"The compressed file {name} cannot be unpacked: {error}") from error
+    if len(data) > LARGEST_DOCUMENT:
+        raise Malformed(f"The compressed file {name} has more than {LARGEST_DOCUMENT} bytes.")
+    return data
+
+
+def _zstandard(packed: bytes) -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise Malformed("Zstandard files need pyarrow, which is not installed: install stepwell[parquet].") from error
+    return pyarrow.CompressedInputStream(pyarrow.BufferReader(packed), "zstd")

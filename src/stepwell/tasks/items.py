@@ -7,8 +7,7 @@ Source: https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemre
 
 from __future__ import annotations
 
-import gzip
-import io
+import asyncio
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
@@ -21,12 +20,15 @@ from stepwell.language.errors import ITEM_READER_FAILED, RESULT_WRITER_FAILED
 from stepwell.tasks.aws_clients import AwsClients, Caller, CallFailed
 from stepwell.tasks.item_formats import (
     BOM,
+    COMPRESSED,
     DELIMITERS,
+    LARGEST_DOCUMENT,
     Malformed,
     array_items,
     csv_items,
     csv_rows,
     jsonl_items,
+    unpack,
 )
 from stepwell.tasks.parquet import ParquetFiles
 from stepwell.tasks.requests import TaskError
@@ -36,8 +38,6 @@ from stepwell.tasks.stores import Store, Stores
 WINDOW = 256 * 1024
 LARGEST_WINDOW = 64 * 1024 * 1024
 """No single item is larger than this."""
-LARGEST_DOCUMENT = 512 * 1024 * 1024
-"""Of a JSON object in which ItemsPointer points at the array: it is read whole."""
 
 
 class Cursor(
@@ -61,11 +61,15 @@ class Cursor(
 
 
 class Unpacked:
-    """The compressed file that was read last, unpacked: its pages come one after the other."""
+    """A compressed file, unpacked."""
 
-    def __init__(self) -> None:
-        self.place: tuple[str, str, str] | None = None
-        self.data = b""
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    async def read(self, key: str, start: int, length: int) -> bytes:
+        """A part of it, as of an object in a Store."""
+        del key
+        return self.data[start : start + length]
 
 
 class Items:
@@ -73,11 +77,15 @@ class Items:
 
     def __init__(self, *, aws: AwsClients | None = None, data: Path | None = None) -> None:
         self._stores = Stores(aws, data)
-        self._unpacked = Unpacked()
+        self._unpacked: dict[tuple[str, str, str], Unpacked] = {}
+        """The compressed file that was read last, by bucket, key and etag: its pages come one after the other."""
         self._parquet = ParquetFiles()
 
-    async def read(self, request: ReadItems, role_arn: str) -> tuple[bytes, str | None]:
-        """A page of at most `request.limit` items as a JSON array, and the cursor of the next page. Raises TaskError."""
+    async def read(self, request: ReadItems, role_arn: str) -> tuple[bytes, str | None, list[tuple[int, str]] | None]:
+        """A page of at most `request.limit` items as a JSON array, the cursor of the next page, and the items' sources.
+
+        Sources are (number of items, Map.Item.Source) in their order when the reader reads several objects. Raises TaskError.
+        """
         del role_arn  # the process's own credentials read; a role would need an sts:AssumeRole that laptops do not have
         cursor = Cursor() if request.cursor is None else msgspec.json.decode(request.cursor, type=Cursor)
         try:
@@ -89,7 +97,8 @@ class Items:
             ) from failure
         except (Malformed, orjson.JSONDecodeError) as error:
             raise TaskError(ITEM_READER_FAILED, str(error)) from error
-        return orjson.dumps(items), None if following is None else msgspec.json.encode(following).decode()
+        text = None if following is None else msgspec.json.encode(following).decode()
+        return orjson.dumps(items), text, reader.sources or None
 
     async def write(self, request: WriteResults, role_arn: str, outcomes: Outcomes) -> bytes:
         """Export a map run's outcomes; gives the JSON the Map state gets as its result. Raises TaskError."""
@@ -113,7 +122,13 @@ Page = tuple[list[Any], Cursor | None]
 class _Reader:
     """One reader's way through its object or objects."""
 
-    def __init__(self, stores: Stores, request: ReadItems, unpacked: Unpacked, parquet: ParquetFiles) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        request: ReadItems,
+        unpacked: dict[tuple[str, str, str], Unpacked],
+        parquet: ParquetFiles,
+    ) -> None:
         self.stores = stores
         self.unpacked = unpacked
         self.parquet = parquet
@@ -126,6 +141,9 @@ class _Reader:
         self.bucket = _text(parameters, "Bucket")
         self.key = _text(parameters, "Key") if self.action == "getObject" else ""
         self.prefix = str(parameters.get("Prefix") or "")
+        self.options = {name: parameters[name] for name in ("VersionId", "ExpectedBucketOwner") if parameters.get(name)}
+        self.sources: list[tuple[int, str]] = []
+        """Of the page: where its items come from, when that is several objects."""
         self.kind = str(self.config.get("InputType") or "JSON").upper()
         if self.action not in ("getObject", "listObjectsV2"):
             raise Malformed(
@@ -134,8 +152,10 @@ class _Reader:
         if self.kind == "PARQUET" and parameters.get("VersionId") is not None:
             raise Malformed("VersionId is not supported for InputType PARQUET.")
 
-    def store(self, bucket: str) -> Store:
-        return self.stores.of(bucket, self.caller)
+    def store(self, bucket: str, key: str = "") -> Store:
+        """The bucket's store; for the object that the parameters name, with what they say of its version and owner."""
+        named = key == self.key and bucket == self.bucket
+        return self.stores.of(bucket, self.caller, self.options if named else None)
 
     async def page(self, cursor: Cursor, limit: int) -> Page:
         if self.action == "listObjectsV2":
@@ -149,7 +169,7 @@ class _Reader:
     # -- one object ------------------------------------------------------------------------------------------------------------
 
     async def _object(self, bucket: str, key: str, cursor: Cursor, limit: int) -> Page:
-        store = self.store(bucket)
+        store = self.store(bucket, key)
         size, etag = await store.size(key)
         if cursor.etag and cursor.etag != etag:
             raise Malformed(f"The object {bucket}/{key} was replaced while its items were read.")
@@ -159,11 +179,15 @@ class _Reader:
             found, more = await self.parquet.page(place, store, size, etag, cursor.rows, limit)
             cursor.rows += len(found)
             return found, cursor if more else None
+        source: Store | Unpacked = store
+        if key.endswith(COMPRESSED):
+            source = await self._unpack(store, (bucket, key, etag), size)
+            size = len(source.data)
         if self.kind == "JSON" and self.config.get("ItemsPointer"):
-            return await self._pointed(store, key, size, cursor, limit)
+            return await self._pointed(source, key, size, cursor, limit)
         items: list[Any] = []
         while cursor.offset < size and len(items) < limit:
-            window = await store.read(key, cursor.offset, cursor.window)
+            window = await source.read(key, cursor.offset, cursor.window)
             last = cursor.offset + len(window) >= size
             found, used, ended = self._take(window, last, limit - len(items), cursor)
             if ended:
@@ -217,7 +241,7 @@ class _Reader:
         rows, used = csv_rows(window[first:], last, limit, delimiter)
         return csv_items(rows, cursor.headers), first + used
 
-    async def _pointed(self, store: Store, key: str, size: int, cursor: Cursor, limit: int) -> Page:
+    async def _pointed(self, store: Store | Unpacked, key: str, size: int, cursor: Cursor, limit: int) -> Page:
         if size > LARGEST_DOCUMENT:
             raise Malformed(f"With ItemsPointer an object may have at most {LARGEST_DOCUMENT} bytes.")
         document = orjson.loads(await store.read(key, 0, max(size, 1)))
@@ -265,11 +289,10 @@ class _Reader:
         items: list[Any] = []
         while cursor.number < len(places):
             bucket, key = places[cursor.number]
-            if key.endswith(".gz") and self.kind != "PARQUET":
-                found, following = await self._compressed(bucket, key, cursor, limit - len(items))
-            else:
-                found, following = await self._object(bucket, key, cursor, limit - len(items))
+            found, following = await self._object(bucket, key, cursor, limit - len(items))
             items += found
+            if found:
+                self.sources.append((len(found), f"S3://{bucket}/{key}"))
             if following is not None:
                 following.number, following.token = cursor.number, cursor.token
                 return items, following
@@ -282,7 +305,7 @@ class _Reader:
 
     async def _manifest(self, cursor: Cursor, limit: int) -> Page:
         """An S3 inventory's manifest.json, or the list of objects that Athena's UNLOAD leaves."""
-        store = self.store(self.bucket)
+        store = self.store(self.bucket, self.key)
         size, _ = await store.size(self.key)
         text = await store.read(self.key, 0, max(size, 1))
         if self.config.get("ManifestType") == "ATHENA_DATA":
@@ -304,34 +327,22 @@ class _Reader:
         self.config = {**self.config, "CSVHeaderLocation": "GIVEN", "CSVHeaders": columns, "CSVDelimiter": "COMMA"}
         places = [(destination, str(entry["key"])) for entry in manifest.get("files") or []]
         items, following = await self._chain(places, cursor, limit)
+        self.sources.clear()  # the items are the inventory's own lines
         for item in items:
             if "Key" in item:
                 item["Key"] = unquote_plus(item["Key"])
         return items, following
 
-    async def _compressed(self, bucket: str, key: str, cursor: Cursor, limit: int) -> Page:
-        """A gzip file, such as an inventory's part: it cannot be entered in the middle."""
-        store = self.store(bucket)
-        size, etag = await store.size(key)
-        if self.unpacked.place != (bucket, key, etag):
-            packed = io.BytesIO(await store.read(key, 0, max(size, 1)))
-            with gzip.open(packed) as stream:
-                data = stream.read(LARGEST_DOCUMENT + 1)
-            if len(data) > LARGEST_DOCUMENT:
-                raise Malformed(f"The compressed file {bucket}/{key} has more than {LARGEST_DOCUMENT} bytes.")
-            self.unpacked.place, self.unpacked.data = (bucket, key, etag), data
-        window = self.unpacked.data
-        inner = Cursor(offset=cursor.offset, headers=cursor.headers, inside=cursor.inside)
-        # A view would not do for the parsers; a slice of what a page may need is cheap.
-        part = window[inner.offset : inner.offset + max(WINDOW, 4096 * limit)]
-        last = inner.offset + len(part) == len(window)
-        found, used, ended = self._take(part, last, limit, inner)
-        if not used and not last:
-            part, last = window[inner.offset :], True
-            found, used, ended = self._take(part, last, limit, inner)
-        if ended or inner.offset + used >= len(window):
-            return found, None
-        return found, Cursor(offset=inner.offset + used, headers=inner.headers, inside=inner.inside)
+    async def _unpack(self, store: Store, place: tuple[str, str, str], size: int) -> Unpacked:
+        """A compressed file: it cannot be entered in the middle."""
+        found = self.unpacked.get(place)
+        if found is None:
+            bucket, key, _ = place
+            packed = await store.read(key, 0, max(size, 1))
+            found = Unpacked(await asyncio.to_thread(unpack, packed, f"{bucket}/{key}"))
+            self.unpacked.clear()
+            self.unpacked[place] = found
+        return found
 
 
 def _text(parameters: dict[str, Any], name: str) -> str:

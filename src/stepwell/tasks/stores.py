@@ -46,13 +46,16 @@ class Store(Protocol):
 class S3Store:
     """A bucket of S3 or an emulator."""
 
-    def __init__(self, aws: AwsClients, bucket: str, caller: Caller) -> None:
+    def __init__(self, aws: AwsClients, bucket: str, caller: Caller, options: dict[str, str] | None = None) -> None:
+        """`options`: parameters that every read has besides, such as VersionId."""
         self._aws = aws
         self._bucket = bucket
         self._caller = caller
+        self._options = options or {}
 
     async def read(self, key: str, start: int, length: int) -> bytes:
-        parameters = {"Bucket": self._bucket, "Key": key, "Range": f"bytes={start}-{start + length - 1}"}
+        span = f"bytes={start}-{start + length - 1}"
+        parameters = {"Bucket": self._bucket, "Key": key, "Range": span, **self._options}
         try:
             answer = await self._aws.call(await self._aws.service("s3"), "GetObject", parameters, self._caller)
         except CallFailed as failure:
@@ -63,12 +66,15 @@ class S3Store:
         return body
 
     async def size(self, key: str) -> tuple[int, str]:
-        parameters = {"Bucket": self._bucket, "Key": key}
+        parameters = {"Bucket": self._bucket, "Key": key, **self._options}
         try:
             answer = await self._aws.call(await self._aws.service("s3"), "HeadObject", parameters, self._caller)
         except CallFailed as failure:
             if failure.status == 404:  # HEAD has no body to say more
-                raise CallFailed("NoSuchKey", "The specified key does not exist.", 404, failure.request_id) from failure
+                code, text = "NoSuchKey", "The specified key does not exist."
+                if "VersionId" in self._options:
+                    code, text = "NoSuchVersion", "The specified version does not exist."
+                raise CallFailed(code, text, 404, failure.request_id) from failure
             raise
         return answer.result["ContentLength"], answer.result.get("ETag", "").strip('"')
 
@@ -142,8 +148,10 @@ class Stores:
         self._data = data
         self._local: dict[str, LocalStore] = {}
 
-    def of(self, bucket: str, caller: Caller) -> Store:
-        """Raises CallFailed NoSuchBucket when there is neither."""
+    def of(self, bucket: str, caller: Caller, options: dict[str, str] | None = None) -> Store:
+        """Raises CallFailed NoSuchBucket when there is neither. `options`: VersionId and ExpectedBucketOwner of S3's reads."""
+        if options and "VersionId" in options and self._data is not None and self._is_local(bucket):
+            raise CallFailed("NoSuchVersion", f"The local bucket {bucket} keeps no versions.", 404)
         held = self._local.get(bucket)
         if held is not None:
             return held
@@ -153,7 +161,7 @@ class Stores:
             held = self._local[bucket] = LocalStore(LocalBucket(self._data, bucket))
             return held
         if self._aws is not None:
-            return S3Store(self._aws, bucket, caller)
+            return S3Store(self._aws, bucket, caller, options)
         raise CallFailed("NoSuchBucket", f"The specified bucket does not exist: {bucket}", 404)
 
     def _is_local(self, bucket: str) -> bool:
