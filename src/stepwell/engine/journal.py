@@ -59,9 +59,6 @@ BATCH_ROWS = 2_000
 """A batch of more rows is written at once, without waiting for the end of the loop's turn."""
 CHECKPOINT_BYTES = 16 * 1024 * 1024
 """So long the write-ahead log may get before it is copied to the database in the background."""
-PAGE = 4096
-AMPLIFICATION = 8.0
-"""Bytes of log for a byte of payload, until the first checkpoint tells: the log takes whole pages, however little is new in them."""
 SHRINK_PAGES = 1_000
 """Fewer free pages (4 KB each) are not worth giving back."""
 RETRY_SECONDS = 0.5
@@ -142,8 +139,8 @@ class Journal:
         self._settling = False
         self._syncing = False
         self._checkpointing = False
-        self._since_checkpoint = 0
-        self._amplification = AMPLIFICATION
+        self._log_file = None if self.directory is None else str(self.directory / f"{FILE}-wal")
+        self._checkpoint_at = CHECKPOINT_BYTES
         self._background: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock: int | None = None
@@ -172,6 +169,7 @@ class Journal:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_BYTES}")
             connection.execute("PRAGMA cache_size = -16384")
             if self.read_only:
                 connection.execute("PRAGMA query_only = 1")
@@ -207,8 +205,8 @@ class Journal:
         self._held = False
         with contextlib.suppress(JournalError):
             await self.committed()
-        for task in list(self._background):
-            await task
+        while self._background:
+            await asyncio.wait(self._background)
         trouble = self.trouble
         self._abandon()
         if trouble is not None:
@@ -396,12 +394,12 @@ class Journal:
                 self._unsynced.append(batch)
             else:
                 self._settle(batch)
-        written = self._since_checkpoint * self._amplification
-        if written > CHECKPOINT_BYTES and self.directory is not None:
+        length = self._log_length()
+        if length > self._checkpoint_at and self.directory is not None:
             if not self._checkpointing:
                 self._checkpointing = True
                 self._spawn(self._checkpoint(self.directory / FILE))
-            elif written > 4 * CHECKPOINT_BYTES:
+            elif length > 4 * self._checkpoint_at:
                 self._held = True  # the copying cannot keep up: the log must not grow for ever
 
     def _write(self, batch: Batch) -> None:
@@ -448,7 +446,6 @@ class Journal:
             raise
         self.commits += 1
         self.rows += batch.size
-        self._since_checkpoint += batch.bytes
 
     def _settle(self, batch: Batch) -> None:
         self.safe = batch.number
@@ -516,17 +513,16 @@ class Journal:
 
     async def _checkpoint(self, path: Path) -> None:
         loop = asyncio.get_running_loop()
-        commits, payload = self.commits, self._since_checkpoint
-        self._since_checkpoint = 0
+        commits = self.commits
         try:
-            pages = await loop.run_in_executor(None, _checkpoint_file, path)
-            if payload:
-                self._amplification = min(max(pages * PAGE / payload, 1.0), 64.0)
+            whole = await loop.run_in_executor(None, _checkpoint_file, path)
             if self.commits != commits:
                 # SQLite begins the log anew only when all of it was copied: the little that came meanwhile is copied
                 # while the next batch waits.
                 self._held = True
-                await loop.run_in_executor(None, _checkpoint_file, path)
+                whole = await loop.run_in_executor(None, _checkpoint_file, path)
+            # Begun anew, the log is cut to its limit. While a reader, a backup say, keeps it from that, it grows on.
+            self._checkpoint_at = CHECKPOINT_BYTES + (0 if whole else self._log_length())
         except sqlite3.Error as error:
             log.warning("the journal's checkpoint failed and is tried again later: %s", error)
         finally:
@@ -534,6 +530,12 @@ class Journal:
             if self._held:
                 self._held = False
                 self.flush()
+
+    def _log_length(self) -> int:
+        try:
+            return 0 if self._log_file is None else os.stat(self._log_file).st_size  # noqa: PTH116  at every commit
+        except OSError:
+            return 0
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -719,7 +721,6 @@ class Journal:
             self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
         except sqlite3.Error:
             return False  # no room in the log, or another program's lock: it is not urgent
-        self._since_checkpoint += pages * PAGE
         return bool(self._read("PRAGMA freelist_count")[0][0] < free)
 
     def first_closed(self) -> int | None:
@@ -754,12 +755,12 @@ def copy_database(path: Path, destination: Path) -> None:
         raise JournalCorrupt(f"{path} is damaged ({found}), and a copy would be too")
 
 
-def _checkpoint_file(path: Path) -> int:
-    """Copy the log into the database on a connection of its own; gives the log's pages."""
+def _checkpoint_file(path: Path) -> bool:
+    """Copy the log into the database on a connection of its own; whether it could copy all of it."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
-        pages: int = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
-        return pages
+        busy, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return bool(busy == 0 and pages == copied)
     finally:
         connection.close()

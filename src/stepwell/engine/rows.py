@@ -10,7 +10,7 @@ import msgspec
 __all__ = ["Batch", "ExecutionRow", "Outcome"]
 
 
-class ExecutionRow(msgspec.Struct):
+class ExecutionRow(msgspec.Struct, gc=False):
     """A row of `executions`, in the order of its columns. Times are milliseconds since the epoch, payloads JSON text."""
 
     id: int
@@ -36,7 +36,7 @@ class ExecutionRow(msgspec.Struct):
     output: bytes | None
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The columns of an execution that change."""
 
     status: str
@@ -83,12 +83,3 @@ class Batch:
         self.callbacks: list[Callable[[], None]] = []
         self.waiters: list[asyncio.Future[None]] = []
         self.size = 0
-
-    @property
-    def bytes(self) -> int:
-        """About how much it adds to the write-ahead log."""
-        payloads = sum(len(row.input) + len(row.output or b"") for row in self.started.values())
-        payloads += sum(len(outcome.output or b"") for outcome in self.outcomes.values())
-        payloads += sum(len(data) for _, data in self.inputs) + sum(len(data) for _, _, data in self.history)
-        payloads += sum(len(data) for _, data in self.snapshots.values())
-        return 200 * self.size + payloads
