@@ -32,6 +32,16 @@ from stepwell.toolkit.objects import server as objects_server
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOME = Environment()
+_ENGINE = """
+import os, signal, threading
+def follow():
+    os.read(0, 1)  # gives nothing, once: when the process that started this one is gone, however it ended
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=follow, daemon=True).start()
+from stepwell.cli import main
+main()
+"""
+"""`stepwell serve`, but never left behind: an engine without its API would keep the data directory to itself."""
 
 
 class Host:
@@ -96,9 +106,10 @@ class Host:
         )
 
     def _serve(self) -> subprocess.Popen[str]:
-        program = Path(sys.executable).with_name("stepwell")
         command = [
-            str(program) if program.exists() else "stepwell",
+            sys.executable,
+            "-c",
+            _ENGINE,
             "serve",
             str(PROJECT),
             "--port",
@@ -111,7 +122,7 @@ class Host:
             HOME.region,
         ]
         log = (self.data / "serve.log").open("a")
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         assert process.stdout is not None
         for line in process.stdout:
             if " on http://" in line:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from geminisim import Gemini
 
@@ -37,6 +38,18 @@ def start(folder, data, output, gemini):
     return subprocess.Popen(
         command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def kill(process, *, alone):
+    """kill -9 of the whole tree, or of the first process only: what it started must follow by itself."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    if alone:
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive, "an engine without its API would keep the data directory to itself"
 
 
 def artefacts(data: Path, output: Path):
@@ -87,8 +100,7 @@ def test_killed_runs_end_alike(unharmed, tmp_path, kills, longest):
             try:
                 text, _ = process.communicate(timeout=chance.uniform(0.8, longest) if done < kills else 150)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                kill(process, alone=done % 2 == 0)
                 done += 1
                 continue
             assert process.returncode == 0, text
