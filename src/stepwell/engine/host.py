@@ -18,6 +18,7 @@ import logging
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -309,7 +310,7 @@ class Host:
             if live.since_snapshot > SNAPSHOT_BYTES and live.since_snapshot > live.snapshot_size:
                 self._save(live)
         if out is not None or finish is not None:
-            self.journal.after_commit(lambda: self._settled(live, out, finish is not None))
+            self.journal.after_commit(partial(self._settled, live, out, finish is not None))
         live.number = self.journal.number
 
     def _record(self, live: Live, history: list[dict[str, Any]]) -> None:
@@ -330,7 +331,7 @@ class Host:
             if live.express:
                 self._notify(live, history)
             else:
-                self.journal.after_commit(lambda: self._notify(live, history))
+                self.journal.after_commit(partial(self._notify, live, history))
 
     def _log(self, live: Live, history: list[dict[str, Any]], configuration: dict[str, Any]) -> None:
         redrives = live.execution.redrive_count
