@@ -165,10 +165,10 @@ asyncio.run(main())
 """
 
 
-def test_forty_row_groups_take_no_more_memory_than_two(tmp_path):
+def test_sixty_row_groups_take_no_more_memory_than_ten(tmp_path):
     bucket = LocalBucket(tmp_path, "pail")
     peaks = []
-    for groups in (2, 40):
+    for groups in (10, 60):
         key = f"{groups}.parquet"
         sink = arrow.BufferOutputStream()
         table = arrow.table({"id": list(range(10_000)), "name": [f"name {n}" for n in range(10_000)]})
