@@ -70,12 +70,17 @@ class Ffmpeg:
             self.run(source, ["-c:a", "libmp3lame", "-b:a", "48k", "-write_xing", "0", str(target)])
 
     def assemble(self, chunks: Sequence[Path], audio: Path, target: Path) -> None:
-        """Chunks and sound in one MP4 that can be played while it loads; ends with the shorter of both."""
+        """Chunks and sound in one MP4 that can be played while it loads; ends with the shorter of both.
+
+        The sound is given two frames of silence: it may be shorter than the pictures by what the frame grid rounds up, and the last frame
+        is not to be lost to that.
+        """
         listing = _listing(target.with_suffix(".ffconcat"), chunks)
         self.run(
             ["-f", "concat", "-safe", "0", "-i", str(listing), "-i", str(audio)],
             ["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-c:a", "aac", "-b:a", AUDIO_BIT_RATE, "-ar", "48000"],
-            ["-ac", "2", "-shortest", "-movflags", "+faststart", str(target)],
+            ["-ac", "2", "-af", f"apad=pad_dur={2 / FRAME_RATE:.4f}", "-shortest"],
+            ["-movflags", "+faststart", str(target)],
         )
 
     def run(self, *arguments: Sequence[str]) -> None:

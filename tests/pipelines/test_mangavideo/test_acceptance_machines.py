@@ -12,9 +12,7 @@ import pytest
 from mangavideo.scenes import on_grid
 from mangaworld import Answer, Simulator, manga, tone
 
-from mangavideo import work
-
-from .world import decoded
+from mangavideo import video, work
 
 
 def until(condition, seconds=60.0):
@@ -86,12 +84,12 @@ def test_18_silence(make):
     assert world.job(f"{run.name}-0")["renderer_instance_id"] == second[0]
 
 
-def test_19_interruption(make):
+def test_19_interruption(make, tmp_path):
     world = make(
         [manga(1, "First Light", 1, 5)],
-        voice=lambda text, voice: tone(440, 15.0),
+        voice=lambda text, voice: tone(440, 10.2),
         CHUNK_SCENES=1,
-        VIDEO_PRESET="faster",
+        VIDEO_PRESET="veryfast",
     )
     world.set(manual_review_mode=True)
     execution = world.start()
@@ -114,9 +112,9 @@ def test_19_interruption(make):
 
     assert stored(interrupted) == [0, 1, 2]
     assert stored(world.machines("renderer")[1][0]) == [3, 4]
-    frames, _, _ = decoded(world.bucket.get(f"jobs/{job}/video.mp4"))
+    world.bucket.download_file(f"jobs/{job}/video.mp4", tmp_path / "video.mp4")
     audio = run.inputs("WaitForRender")[0]["ttsResult"]["total_duration_seconds"]
-    assert len(frames) == on_grid(audio)
+    assert video.verified(tmp_path / "video.mp4").frames == on_grid(audio)
     assert not world.bucket.exists(key)
 
 

@@ -131,9 +131,9 @@ def artefacts(outside: Outside, job: int) -> dict:
     }  # fmt: skip
 
 
-def imported(folder: Path, kills: int, seed: int) -> dict:
+def imported(folder: Path, photos: int, kills: int = 0, seed: int = 0) -> dict:
     chance = random.Random(seed)
-    trip = journey("crash", 24)
+    trip = journey("crash", photos)
     trip.film = True
     with Outside(folder) as outside:
         outside.world.portal.add(trip)
@@ -170,22 +170,17 @@ def kill_tree(process: subprocess.Popen) -> None:
     assert not alive
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    return imported(tmp_path_factory.mktemp("calm") / "data", 0, 0)
-
-
 @pytest.mark.crash
-def test_killed_twice(undisturbed, tmp_path):
-    assert imported(tmp_path / "data", 2, 11) == undisturbed
+def test_killed_twice(tmp_path):
+    undisturbed = imported(tmp_path / "calm", 8)
+    assert undisturbed["job"][0] == "completed" and len(undisturbed["images"]) == 8
+    assert undisturbed["objects"] == 9 and undisturbed["film"] == ["hero"]
+    assert imported(tmp_path / "data", 8, kills=2, seed=11) == undisturbed
 
 
 @pytest.mark.crash
 @pytest.mark.slow
-def test_killed_ten_times(undisturbed, tmp_path):
-    assert imported(tmp_path / "data", 10, 20260612) == undisturbed
-
-
-def test_the_undisturbed_run_is_whole(undisturbed):
-    assert undisturbed["job"][0] == "completed" and len(undisturbed["images"]) == 24
-    assert undisturbed["objects"] == 25 and undisturbed["film"] == ["hero"]
+def test_killed_ten_times(tmp_path):
+    undisturbed = imported(tmp_path / "calm", 24)
+    assert len(undisturbed["images"]) == 24
+    assert imported(tmp_path / "data", 24, kills=10, seed=20260612) == undisturbed
