@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from stepwell.engine.errors import InvalidArn, InvalidName, ValidationException
 
-__all__ = ["Arn", "Arns", "check_alias_name", "check_name", "new_uuid", "parse"]
+__all__ = ["Arn", "Arns", "check_alias_name", "check_name", "new_name", "new_uuid", "parse"]
 
 NAME_LIMIT = 80
 _FORBIDDEN = re.compile(r'[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]')
@@ -19,6 +19,13 @@ def new_uuid() -> str:
     """A random UUID, at a quarter of the cost of `uuid.uuid4`."""
     digits = os.urandom(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+def new_name(now: int) -> str:
+    """A random UUID that begins with the time (version 7; `now` in milliseconds): names that follow each other lie together in an index."""
+    digits = os.urandom(10).hex()
+    time = f"{now:012x}"
+    return f"{time[:8]}-{time[8:]}-7{digits[1:4]}-a{digits[5:8]}-{digits[8:]}"
 
 
 class Arn(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from stepwell.engine.arns import Arns, check_name, new_uuid, parse
+from stepwell.engine.arns import Arns, check_name, new_name, new_uuid, parse
 from stepwell.engine.clock import Clock
 from stepwell.engine.errors import (
     ExecutionAlreadyExists,
@@ -177,7 +177,7 @@ class Executions:
         """Start, or find the same execution; gives its ARN and start, and the new one. It is safe with the journal's next commit."""
         resource = target.machine.name
         if name is None:
-            name = new_uuid()
+            name = new_name(self._clock.now())
         else:
             check_name(name)
             same = self._taken(resource, name, data)
