@@ -12,10 +12,12 @@ import typer
 
 from scraper import labelling, reconciling
 from scraper.audit import audit as find_faults
+from scraper.claims import CLAIMS
 from scraper.cms import Cms
 from scraper.errors import ScraperError
 from scraper.executions import Executions
 from scraper.settings import Settings
+from stepwell import toolkit
 from stepwell.project import Environment, load_project
 from stepwell.toolkit.errors import ToolkitError
 
@@ -25,21 +27,21 @@ app = typer.Typer(
     help="Operate the import.", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
 )
 
+Data = Annotated[Path | None, typer.Option(help="The data directory of `stepwell serve` [STEPWELL_DATA].")]
+
 
 @app.command()
 def serve(
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     port: Annotated[int, typer.Option()] = 8084,
-    data: Annotated[Path | None, typer.Option(help="The data directory of `stepwell serve`.")] = None,
+    data: Data = None,
 ) -> None:
     """The HTTP API, and the scraper at /scraper."""
     import uvicorn
 
     from scraper.api import create_app
 
-    if data is not None:
-        os.environ["STEPWELL_DATA"] = str(data.absolute())
-    os.environ.setdefault("STEPWELL_RESOURCES", json.dumps(declared()))
+    _find_ports(data)
     uvicorn.run(create_app(), host=host, port=port, log_level="warning")
 
 
@@ -48,8 +50,11 @@ def reconcile(
     job: Annotated[int | None, typer.Option(help="Only this job.")] = None,
     older_than: Annotated[float | None, typer.Option(help="Minutes of silence [STUCK_AFTER_MINUTES].")] = None,
     dry_run: Annotated[bool, typer.Option(help="Only say what would be done.")] = False,
+    data: Data = None,
 ) -> None:
     """Mark jobs as failed whose execution is gone."""
+    _find_ports(data)
+    toolkit.table(CLAIMS)  # which labels are a job's own is to be known before anything is changed
     settings = Settings.from_environment()
     found = reconciling.reconcile(
         Cms.of(settings), Executions(settings), settings, job=job, older_than=older_than, dry_run=dry_run
@@ -77,6 +82,12 @@ def audit() -> None:
     if found:
         raise SystemExit(1)
     print("All jobs are over, all stays have a property, all photos a label, all itineraries photos.")
+
+
+def _find_ports(data: Path | None) -> None:
+    if data is not None:
+        os.environ["STEPWELL_DATA"] = str(data.absolute())
+    os.environ.setdefault("STEPWELL_RESOURCES", json.dumps(declared()))
 
 
 def declared() -> dict[str, Any]:
