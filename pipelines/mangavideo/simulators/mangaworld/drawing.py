@@ -57,8 +57,9 @@ def _panel(pen: ImageDraw.ImageDraw, chance: random.Random, box: tuple[int, int,
     for _ in range(chance.randint(6, 14)):  # speed lines
         x = chance.randint(left + 6, right - 6)
         pen.line((x, top + 6, chance.randint(left + 6, right - 6), bottom - 6), fill=(shade - 60,) * 3, width=2)
-    middle, floor, tall = chance.randint(left + 60, max(left + 61, right - 60)), bottom - 8, (bottom - top) * 2 // 3
-    head = max(10, tall // 5)
+    floor, tall = bottom - 8, (bottom - top) * 2 // 3
+    head = max(4, min(tall // 5, (right - left - 24) // 4))  # a figure is four heads wide, and stays in its panel
+    middle = chance.randint(left + 2 * head + 8, max(left + 2 * head + 9, right - 2 * head - 8))
     pen.ellipse(
         (middle - head, floor - tall, middle + head, floor - tall + 2 * head), fill="white", outline="black", width=4
     )
