@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import time
 import uuid
 from datetime import timedelta
@@ -244,7 +245,8 @@ def test_thumbnails_of_all_kinds_are_jpeg(form, mode):
         assert min(made.getpixel((25, 15))) > 250, "transparency is laid on white"
 
 
-def test_limits_of_starting(world):
+def test_limits_of_starting(world, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # objects that need not outlive a power cut
     session = world.session
     world.put("a.jpg", media.photo())
     post = world.post
