@@ -63,6 +63,19 @@ def test_a_map_counts_items_whose_last_event_belongs_to_an_inner_state() -> None
     assert progress.states["Inner"].describe() == "2 times"
 
 
+def test_a_map_that_is_entered_again_says_how_many_items_are_new() -> None:
+    progress, lines = feed(
+        event(1, 0, "ExecutionStarted"),
+        event(2, 0, "MapStateEntered", name="Each"),
+        event(3, 2, "MapStateStarted", length=5),
+        event(4, 3, "MapStateExited", name="Each"),
+        event(5, 4, "MapStateEntered", name="Each"),
+        event(6, 5, "MapStateStarted", length=3),
+    )
+    assert [line for line in lines if "items" in line] == ["Each has 5 items", "Each has 3 more items, 8 in all"]
+    assert progress.states["Each"].items == 8
+
+
 def test_a_failed_execution_says_why() -> None:
     progress, lines = feed(
         event(1, 0, "ExecutionStarted"),

@@ -105,8 +105,9 @@ class Progress:
             state.left += 1
             return f"{name} done"
         if kind == "MapStateStarted":
-            state.items += event["mapStateStartedEventDetails"]["length"]
-            return f"{name} has {state.items} items"
+            added, before = event["mapStateStartedEventDetails"]["length"], state.items
+            state.items += added
+            return f"{name} has {added} more items, {state.items} in all" if before else f"{name} has {added} items"
         if kind.startswith("MapIteration"):
             return self._iteration(event, kind, state)
         if kind in _ATTEMPTS:
