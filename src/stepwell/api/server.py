@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import signal
 import socket
@@ -143,6 +144,10 @@ async def serve(
         try:
             if ready is not None:
                 ready(server)
+            if until is None:
+                # The process is the server's own: what was loaded until now stays, and a full collection need not look at it each
+                # time, which would hold up all requests for some 30 ms.
+                gc.freeze()
             await stop.wait()
         finally:
             for number in signals:
