@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mediaselect import keys
+from mediaselect import keys, prompts
 from mediaselect.choosing import LISTS
 from mediaselect.errors import InvalidEvent
 from mediaselect.orchestrator import TIMEOUTS, MachineName, NotConfigured, Orchestrator, OrchestratorError
@@ -226,6 +226,7 @@ class Service:
             "totalCount": len(ordered),
             "completedCount": 0,
             "failedCount": 0,
+            "promptVersion": prompts.VERSION,
             "thumbNames": {key: name for key, name in names.items() if key in ordered},
             "items": [
                 {

@@ -153,6 +153,45 @@ async def test_places(make, tmp_path):
     assert "embedding_error" not in placed and placed["embedding_attempts"] == 0
 
 
+def test_the_records_of_a_batch_and_its_items(pipeline):
+    """Every attribute of sections 4.2 and 4.3, and none beside them but who claimed an item."""
+    pipeline.seed(words_receipt(1, 2))
+    before = pipeline.items()
+    [batch] = pipeline.submit_now()
+    summary = pipeline.table.get((f"BATCH#{batch['batch_id']}", "STATUS"))
+    [made] = pipeline.api.batches()
+    folder = f"submissions/words/batches/{batch['batch_id']}"
+    assert summary == {
+        "PK": f"BATCH#{batch['batch_id']}",
+        "SK": "STATUS",
+        "TYPE": "BATCH_SUMMARY",
+        "GSI1PK": "STATUS#PENDING",
+        "GSI1SK": f"BATCH_TYPE#WORD_EMBEDDING#BATCH_ID#{batch['batch_id']}",
+        "batch_id": batch["batch_id"],
+        "batch_type": "WORD_EMBEDDING",
+        "openai_batch_id": made["id"],
+        "openai_input_file_id": made["input_file_id"],
+        "submitted_at": summary["submitted_at"],
+        "status": "PENDING",
+        "result_file_id": "N/A",
+        "receipt_refs": [{"image_id": image_id(1), "receipt_id": 1}],
+        "requests_key": f"{folder}/requests.json",
+        "request_count": 2,
+        "item_count": 2,
+        "attempt": 1,
+    }
+    for old, new in zip(before, pipeline.items(), strict=True):
+        assert new == {
+            **old,
+            "embedding_status": "PENDING",
+            "GSI1PK": "EMBEDDING_STATUS#PENDING",
+            "embedding_batch_id": batch["batch_id"],
+            "embedding_attempts": 1,
+            "claimed_at": new["claimed_at"],
+            "claimed_by": new["claimed_by"],
+        }
+
+
 def test_noise_is_reconciled(pipeline):
     pipeline.seed(words_receipt(1, 3))
     first, second, _ = pipeline.items()

@@ -306,6 +306,42 @@ def test_uploads_by_url(world):
     )
 
 
+def test_the_records_of_jobs(world):
+    """The attributes of sections 3.2 and 3.3, and what this implementation keeps beside them."""
+    key = world.put("a.jpg", media.photo("harbour", (676, 480)))
+    began = int(time.time())
+    selection = world.select("a week by the sea")
+    enhancement = world.enhance([key])
+    partition = f"SESSION#{world.session}"
+    always = {"PK", "SK", "expiresAt", "createdAt", "thumbNames"}
+    chosen = world.table.get((partition, f"SELECTION#{selection['id']}"))
+    assert chosen.keys() - always == {
+        "status", "selected", "excluded", "sceneGroups", "skipped", "warnings", "startedAt", "finishedAt", "model", "promptVersion",
+    }  # fmt: skip
+    assert began <= chosen["startedAt"] <= chosen["finishedAt"] <= time.time()
+    assert chosen["selected"][0].keys() - {"comparisonNote"} == {
+        "rank", "media", "filename", "key", "type", "scene", "justification", "thumbnailUrl",
+    }  # fmt: skip
+    assert chosen["sceneGroups"][0]["items"][0].keys() == {
+        "media", "filename", "key", "type", "selected", "description", "thumbnailUrl",
+    }  # fmt: skip
+    enhanced = world.table.get((partition, f"ENHANCE#{enhancement['id']}"))
+    assert enhanced.keys() - always == {
+        "status", "items", "totalCount", "completedCount", "failedCount", "promptVersion",
+    }  # fmt: skip
+    (item,) = enhanced["items"]
+    assert item.keys() == {
+        "key", "originalKey", "filename", "kind", "phase", "enhancedKey", "originalThumbKey", "enhancedThumbKey", "phase1Text",
+        "analysis", "imagenEdits", "feedbackHistory", "feedbackStatus", "version", "outputWidth", "outputHeight",
+    }  # fmt: skip
+    assert item["analysis"].keys() == {
+        "overallAssessment", "remainingImprovements", "professionalScore", "targetScore", "noFurtherEditsNeeded",
+    }  # fmt: skip
+    assert (item["phase"], item["version"], item["kind"]) == ("complete", 1, "photo")
+    meta = world.table.get((partition, "META"))
+    assert meta["uploadedKeys"] == [key] and meta["tripContext"] == "a week by the sea" and meta["status"] == "active"
+
+
 def test_a_lost_execution_ends_the_job(world):
     world.put("a.jpg", media.photo())
     world.gemini.fail("selection", status=503, times=99, delay=1)
