@@ -27,12 +27,12 @@ NAME = "killed-1"
 class Served:
     """The pipeline under `stepwell serve`, as a user runs it, on a port that stays the same."""
 
-    def __init__(self, data):
+    def __init__(self, data, pages):
         self.data = data
         self.ports = Resources("embedded", data, load_project(PROJECT).resources)
-        self.catalogue = Catalogue([manga(1, "First Light", 1, 3)], rate=None)
+        self.catalogue = Catalogue([manga(1, "First Light", 1, pages)], rate=None)
         self.model, self.host = Model(sentences=1), VideoHost()
-        self.speech = ReadAloud(lambda text, voice: tone(440, 7.0))
+        self.speech = ReadAloud(lambda text, voice: tone(440, 2.3 * pages))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -130,16 +130,16 @@ class Served:
         return rows, titles, counters, videos, list(self.ports.bucket("assets").list("jobs/"))
 
 
-def killed(tmp_path, kills, seed, moments):
+def killed(tmp_path, pages, kills, seed, moments):
     """How often it was killed: `kills` times, or until it was done; `moments`: seconds after each start."""
-    with Served(tmp_path / "calm" / "data") as calm:
+    with Served(tmp_path / "calm" / "data", pages) as calm:
         calm.data.parent.mkdir(exist_ok=True)
         calm.start()
         assert calm.ended(150)
         expected = calm.result()
     assert len(expected[3]) == 1 and expected[0][0]["status"] == "completed"
     chance = random.Random(seed)
-    with Served(tmp_path / "killed" / "data") as served:
+    with Served(tmp_path / "killed" / "data", pages) as served:
         done = 0
         while done < kills:
             served.start()
@@ -156,10 +156,10 @@ def killed(tmp_path, kills, seed, moments):
 
 @pytest.mark.crash
 def test_killed_at_random_moments(tmp_path):
-    assert killed(tmp_path, 2, 5, (0.4, 3.0)) == 2
+    assert killed(tmp_path, 2, 2, 5, (0.4, 3.0)) == 2
 
 
 @pytest.mark.crash
 @pytest.mark.slow
 def test_killed_ten_times(tmp_path):
-    assert killed(tmp_path, 10, 11, (0.4, 5.0)) >= 5
+    assert killed(tmp_path, 3, 10, 11, (0.4, 5.0)) >= 5

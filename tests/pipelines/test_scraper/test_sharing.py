@@ -15,7 +15,7 @@ from travelsim import journey
 from stepwell.toolkit.environment import Resources
 
 from . import PROJECT
-from .world import url_of
+from .world import World, url_of
 
 
 def sharing(name, photos):
@@ -46,17 +46,24 @@ class Held:
         self._world.model.watchers.remove(self._watch)
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two imported itineraries with the same three photos."""
+    with World(tmp_path_factory.mktemp("sharing") / "data") as made:
+        one = journey("one", 3)
+        made.runs = [made.import_(one), made.import_(sharing("two", one.photos))]
+        yield made
+
+
 @pytest.fixture
 def pair(world):
-    """Two imported itineraries with the same three photos, which wait for labels again; each job's event for the labeler."""
-    one = journey("one", 3)
-    runs = [world.import_(one), world.import_(sharing("two", one.photos))]
+    """All photos wait for labels again; each job's event for the labeler."""
     for media in world.photos():
         world.payload.change("media", media["id"], labelingStatus="pending", scene=None)
-    for run in runs:
+    for run in world.runs:
         world.cms.update("itinerary-jobs", run.job_id, {"labelingStartedAt": None, "imagesLabeled": 0})
     world.model.images.clear()
-    return [{"jobId": run.job_id, "itineraryId": run.itinerary["id"]} for run in runs]
+    return [{"jobId": run.job_id, "itineraryId": run.itinerary["id"]} for run in world.runs]
 
 
 def counts(world, event):
@@ -101,8 +108,12 @@ def test_labelled_by_two_jobs_at_once(world, pair):
 
     world.payload.watchers.append(both)
     world.model.latency = 0.05
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, pair))
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(run, pair))
+    finally:
+        world.payload.watchers.remove(both)
+        world.model.latency = 0.0
     assert len(asked) == 2
     assert [counts(world, event) for event in pair] == [(3, 3, "Phase 4: Finalizing")] * 2
     assert len(world.model.images) == 3
@@ -131,30 +142,31 @@ def test_an_attempt_that_died_goes_on_at_once(world, pair):
     assert counts(world, two)[:2] == (3, 3)
 
 
-def test_two_imports_at_once(world):
+def test_two_imports_at_once(world_of):
     """New photos of two itineraries that share 12 of them, and five others each."""
-    shared = journey("both", 12).photos
-    trips = [sharing(name, shared) for name in ("left", "right")]
-    for trip in trips:
-        own = journey(trip.id, 5)
-        trip.photos.update(own.photos)
-        trip.content["itineraries"][0]["segments"][0]["images"] += sorted(own.photos)
-        world.portal.add(trip)
-    world.model.latency = 0.05
-    runs = [world.wait(job) for job in [world.start(url_of(trip.id)) for trip in trips]]
-    for run in runs:
-        job = run.job
-        assert job["status"] == "completed"
-        assert (job["totalImages"], job["failedImages"]) == (17, 0)
-        assert job["processedImages"] + job["skippedImages"] == 17
-        assert job["imagesToLabel"] == job["imagesLabeled"]
-        assert len(run.itinerary["images"]) == 17
-    assert sum(run.job["processedImages"] for run in runs) == 22, "each photo was taken over once"
-    assert len(world.photos()) == len(world.model.images) == 22
-    both = sorted(run.itinerary["id"] for run in runs)
-    for media in world.photos():
-        used = sorted(media["usedInItineraries"])
-        assert used == both if media["sourceS3Key"] in shared else len(used) == 1
+    with world_of() as world:
+        shared = journey("both", 12).photos
+        trips = [sharing(name, shared) for name in ("left", "right")]
+        for trip in trips:
+            own = journey(trip.id, 5)
+            trip.photos.update(own.photos)
+            trip.content["itineraries"][0]["segments"][0]["images"] += sorted(own.photos)
+            world.portal.add(trip)
+        world.model.latency = 0.05
+        runs = [world.wait(job) for job in [world.start(url_of(trip.id)) for trip in trips]]
+        for run in runs:
+            job = run.job
+            assert job["status"] == "completed"
+            assert (job["totalImages"], job["failedImages"]) == (17, 0)
+            assert job["processedImages"] + job["skippedImages"] == 17
+            assert job["imagesToLabel"] == job["imagesLabeled"]
+            assert len(run.itinerary["images"]) == 17
+        assert sum(run.job["processedImages"] for run in runs) == 22, "each photo was taken over once"
+        assert len(world.photos()) == len(world.model.images) == 22
+        both = sorted(run.itinerary["id"] for run in runs)
+        for media in world.photos():
+            used = sorted(media["usedInItineraries"])
+            assert used == both if media["sourceS3Key"] in shared else len(used) == 1
 
 
 def test_claims(tmp_path):
