@@ -101,7 +101,7 @@ def test_killed_at_random_moments(cloud, sync):
     while True:
         process = start(world)
         try:
-            out, err = process.communicate(timeout=random.uniform(0.3, 2.5) if kills < 6 else 120)
+            _, err = process.communicate(timeout=random.uniform(0.3, 2.5) if kills < 6 else 120)
             break
         except subprocess.TimeoutExpired:
             kill(process)
