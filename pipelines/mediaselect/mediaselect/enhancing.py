@@ -18,6 +18,7 @@ from mediaselect.errors import (
     UnsupportedMedia,
     storing,
 )
+from mediaselect.filters import PREVIEW
 from mediaselect.retouching import Retoucher
 from mediaselect.sessions import SUCCESS, SessionStore, recount
 from mediaselect.settings import Settings
@@ -241,6 +242,7 @@ class Enhancement:
             if known is not None and (known.duration or 0.0) > MAX_VIDEO_SECONDS:
                 raise MediaTooLarge("the video is longer than 5 minutes; the recommended length is up to 2 minutes")
             result = VideoEnhancer(self.settings, self.deadline, folder).enhance(source, known, wishes)
+            self._keep_preview(folder / PREVIEW)
             if result.path is None:
                 target = keys.enhanced_key(self.session, self.key, keys.VIDEOS[keys.extension(self.key)])
                 shown, mime = source, keys.VIDEOS[keys.extension(self.key)]
@@ -257,6 +259,16 @@ class Enhancement:
                 cut = 1 if result.path is None else 2  # what is rendered has even measures
                 fields |= {"outputWidth": known.width // cut * cut, "outputHeight": known.height // cut * cut}
         return fields, result.summary, result.analysis
+
+    def _keep_preview(self, preview: Path) -> None:
+        """The small film that the model was shown, for the UI; without it the UI takes the source."""
+        if not preview.exists():
+            return
+        target = keys.compressed_key(self.session, self.key, self._names())
+        try:
+            self.bucket.upload_file(preview, target, content_type="video/webm", tags=keys.TAGS)
+        except ToolkitError as error:
+            log.warning("preview not kept", event_type="preview_not_kept", error_message=str(error))
 
     def _remember(
         self, index: int, request: str, feedback: str, said: str, method: str, written: Mapping[str, Any]

@@ -34,6 +34,7 @@ SHAKINESS: Final = {"light": 3, "medium": 5, "strong": 8}
 SMOOTHING: Final = {"light": 10, "medium": 20, "strong": 30}
 MAX_ROUNDS = 3
 TRANSFORMS = "transforms.trf"
+PREVIEW = "preview.webm"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def enhance(enhancer: VideoEnhancer, source: Path, known: ffmpeg.Probe | None, w
     """
     from mediaselect.videos import Enhanced, render
 
-    preview = enhancer.folder / "preview.webm"
+    preview = enhancer.folder / PREVIEW
     ffmpeg.preview(str(source), preview, known, timeout=enhancer.deadline.within(ffmpeg.PREVIEW_SECONDS))
     applied = Filters()
     best: tuple[float, Filters] | None = None

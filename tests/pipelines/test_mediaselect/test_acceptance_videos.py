@@ -198,6 +198,8 @@ def test_29_neutral_answer_and_no_change(filter_world):
     assert (item["phase"], item["phase1Text"]) == ("complete", "no changes needed")
     assert world.bucket.get(item["enhancedKey"]) == source
     assert item["enhancedKey"].endswith("/enhanced/v.mp4")
+    small = world.bucket.get(f"{world.session}/compressed/v.webm")
+    assert "webm" in decoded(small)[4], "what the model was shown is kept for the UI"
 
 
 def test_29_filters_change_brightness_contrast_and_noise(filter_world):
