@@ -7,6 +7,7 @@ successor and the history.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -59,10 +60,10 @@ class Payload:
     def with_member(self, name: str, member: Payload) -> Payload:
         """This object with a member it does not have yet; only the member's text is made anew, where that gives the same text."""
         extended = Payload({**self.value, name: member.value})
-        text, last = self.text, member.text
+        text = self._text or self.text
+        last = member._text or member.text
         if self._compact and member._compact and name.isascii():
-            separator = "," if len(text) > 2 else ""
-            extended._text = f"{text[:-1]}{separator}{orjson.dumps(name).decode()}:{last}}}"
+            extended._text = f"{text[:-1]}{_member(name) if len(text) > 2 else _member(name)[1:]}{last}}}"
             extended._compact = True
         return extended
 
@@ -93,6 +94,12 @@ class Payload:
 def join(payloads: list[Payload]) -> Payload:
     """The array of some payloads."""
     return Payload([payload.value for payload in payloads], f"[{','.join([payload.text for payload in payloads])}]")
+
+
+@lru_cache(4096)
+def _member(name: str) -> str:
+    """What stands before a further member's value."""
+    return f",{orjson.dumps(name).decode()}:"
 
 
 def text_of(value: Any) -> str:

@@ -115,13 +115,13 @@ def enter_pass(x: Execution, frame: Frame, state: PassState, again: bool) -> boo
     result = raw
     if state.input_path is None and state.parameters is None and state.output_path is None and state.assign is None:
         if state.has_result:
-            result = Payload(state.result)
+            result = _literal(state)
         if x.inspection is not None:
             _inspect_pass(x.inspection, state, raw, result)
         return x.leave(frame, _placed(x, state, raw, result), None, None, state.next)
     result, scope = effective_input(x, frame, state)
     if state.has_result:
-        result = Payload(state.result)
+        result = _literal(state)
     elif state.parameters is not None:
         result = Payload(state.parameters(scope))
     if x.inspection is not None:
@@ -129,6 +129,14 @@ def enter_pass(x: Execution, frame: Frame, state: PassState, again: bool) -> boo
     if state.assign is not None and result.value is not scope.document:
         scope = scope.with_document(result.value)
     return x.leave(frame, _selected(state, _placed(x, state, raw, result), scope), state.assign, scope, state.next)
+
+
+def _literal(state: PassState) -> Payload:
+    """The payload of a literal Result, shared by all executions."""
+    payload: Payload | None = state.payload
+    if payload is None:
+        payload = state.payload = Payload(state.result)
+    return payload
 
 
 def _inspect_pass(inspection: dict[str, Any], state: PassState, effective: Payload, result: Payload) -> None:

@@ -126,12 +126,13 @@ class State:
 
 @dataclass(slots=True, kw_only=True)
 class PassState(State):
-    """`result` is the literal of Result, where `has_result`."""
+    """`result` is the literal of Result, where `has_result`; `payload` is what the interpreter makes of it, once."""
 
     TYPE: ClassVar[str] = "Pass"
 
     has_result: bool = False
     result: Any = None
+    payload: Any = None
 
 
 @dataclass(slots=True, kw_only=True)
