@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
 PIPELINE = Path(__file__).parents[1] / "pipelines" / "mangavideo"
@@ -31,8 +32,12 @@ sys.path[:0] = [str(PIPELINE), str(PIPELINE / "simulators")]
 PAGES, SECONDS = 12, 40.0
 
 
-Cost = tuple[float, float]
-"""Wall seconds, processor seconds."""
+class Cost(NamedTuple):
+    """Seconds: of the wall's clock, of this process's processor time, and of that of the commands it ran."""
+
+    wall: float
+    own: float
+    commands: float
 
 
 def main() -> int:
@@ -40,32 +45,23 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    walls, processors = [], []
+    walls, shares = [], []
     with tempfile.TemporaryDirectory() as folder, Bench(Path(folder)) as bench:
         for number in range(rounds):
             parts = [bench.worker, bench.by_hand]
             first, second = parts if number % 2 == 0 else reversed(parts)
             found = {first: first(), second: second()}
             worker, by_hand = found[bench.worker], found[bench.by_hand]
-            walls.append(worker[0] / by_hand[0])
-            processors.append(worker[1] / by_hand[1])
-            print(
-                f"round {number + 1}: worker {worker[0]:.2f} s, by hand {by_hand[0]:.2f} s, ratio {walls[-1]:.3f}",
-                end="; ",
-            )
-            print(f"processor {worker[1]:.2f} s, by hand {by_hand[1]:.2f} s, ratio {processors[-1]:.3f}", flush=True)
+            walls.append(worker.wall / by_hand.wall)
+            shares.append(1 + worker.own / worker.commands)
+            print(f"round {number + 1}: worker {worker.wall:.2f} s, by hand {by_hand.wall:.2f} s", end="; ")
+            print(f"processor: ffmpeg {worker.commands:.2f} s, the worker itself {worker.own:.2f} s", flush=True)
     median = statistics.median(walls)
     print(f"{SECONDS:.0f} s of video from {PAGES} pages, preset medium, {rounds} rounds, load {os.getloadavg()[0]:.1f}")
-    for what, ratios in (("wall time", walls), ("processor time", processors)):
+    for what, ratios in (("wall time", walls), ("processor time beside ffmpeg's", shares)):
         low, middle, high = (100 * (ratio - 1) for ratio in (min(ratios), statistics.median(ratios), max(ratios)))
         print(f"{what}: {middle:+.1f} % (median; {low:+.1f} to {high:+.1f} %)")
     return 0 if median <= 1.05 else 1
-
-
-def spent() -> float:
-    """Processor seconds of this process and its children so far."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 class Always:
@@ -150,9 +146,14 @@ class Bench:
 
 def measured(work: Callable[[], object]) -> Cost:
     """What a piece of work costs."""
-    began, before = time.perf_counter(), spent()
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    before, began = [resource.getrusage(one) for one in who], time.perf_counter()
     work()
-    return time.perf_counter() - began, spent() - before
+    wall, after = time.perf_counter() - began, [resource.getrusage(one) for one in who]
+    own, commands = (
+        end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime for end, start in zip(after, before, strict=True)
+    )
+    return Cost(wall, own, commands)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,9 @@ def compose(source: Path | None, target: Path) -> None:
                 opened.seek(0)  # an animation shows its first frame
                 if opened.format == "JPEG":
                     opened.draft("RGB", _fitted(opened.size))
-                picture = _flattened(ImageOps.exif_transpose(opened))
+                ImageOps.exif_transpose(opened, in_place=True)
+                opened.load()
+                picture = _flattened(opened)
         except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
             raise UnreadablePanel(f"{source.name}: {error}") from error
         size = _fitted(picture.size)
@@ -143,7 +145,7 @@ def _flattened(picture: Image.Image) -> Image.Image:
         picture = picture.convert("RGBA")
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, picture).convert("RGB")
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _listing(path: Path, files: Sequence[Path]) -> Path:
