@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import shutil
 import statistics
@@ -135,6 +136,7 @@ async def run(node: str, cases: list[Case], rounds: int, seconds: float, durabil
     rows = []
     with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as directory, library(node) as other:
         async with Engine.open(Path(directory) / "data", durability=durability) as engine:
+            gc.freeze()  # as `stepwell serve` does: full collections leave out the modules
             for number, case in enumerate(cases):
                 machine = await engine.load(case.definition, name=f"m{number}")
                 await check(machine, case, other.measure(case, seconds).output)
