@@ -32,7 +32,7 @@ test-all: setup ## run the tests, those of scale and of many kills too (half an 
 	$(PYTEST) $(ARGS)
 
 lint: setup ## ruff, mypy --strict (the pipelines too) and the import contracts
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

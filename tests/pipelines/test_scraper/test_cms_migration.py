@@ -13,7 +13,7 @@ import pytest
 
 from . import PROJECT
 
-CMS = PROJECT / "cms"
+CMS = PROJECT / "migrations"
 PAYLOAD = """
 CREATE TABLE payload_migrations (id serial PRIMARY KEY, name varchar, batch numeric, updated_at timestamptz, created_at timestamptz);
 CREATE TABLE payload_locked_documents_rels (id serial PRIMARY KEY, parent_id integer, path varchar, media_id integer);
