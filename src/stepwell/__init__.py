@@ -14,8 +14,9 @@ Names are loaded on first use: `import stepwell` itself costs next to nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stepwell.lazy import names_of
 
 if TYPE_CHECKING:
     from stepwell.engine.blocking import BlockingEngine as BlockingEngine
@@ -62,13 +63,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'stepwell' has no attribute {name!r}")
-    value = getattr(import_module(f"stepwell.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_of(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

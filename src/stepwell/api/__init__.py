@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stepwell.lazy import names_of
 
 if TYPE_CHECKING:
     from stepwell.api.app import Application, create_app
@@ -15,10 +16,4 @@ _HOMES = {"Application": "app", "Server": "server", "ServerError": "listener", "
 __all__ = ["Application", "Server", "ServerError", "create_app", "serve"]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'stepwell.api' has no attribute {name!r}")
-    value = getattr(import_module(f"stepwell.api.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_of(__name__, _HOMES)

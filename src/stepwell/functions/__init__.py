@@ -8,8 +8,9 @@ Names are loaded on first use, so that a worker process imports no more than it 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stepwell.lazy import names_of
 
 if TYPE_CHECKING:
     from stepwell.functions.context import Context as Context
@@ -59,10 +60,4 @@ __all__ = [  # noqa: RUF022
 ]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'stepwell.functions' has no attribute {name!r}")
-    value = getattr(import_module(f"stepwell.functions.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_of(__name__, _HOMES)

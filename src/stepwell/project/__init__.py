@@ -5,8 +5,9 @@ Names are loaded on first use: an engine without a project needs the schedules o
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stepwell.lazy import names_of
 
 if TYPE_CHECKING:
     from stepwell.project.errors import Mistake, ProjectError
@@ -43,10 +44,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'stepwell.project' has no attribute {name!r}")
-    value = getattr(import_module(f"stepwell.project.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_of(__name__, _HOMES)

@@ -14,8 +14,9 @@ stepwell:` instead, and await `load` and `run`.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stepwell.lazy import names_of
 
 if TYPE_CHECKING:
     from stepwell.engine.clock import VirtualClock as VirtualClock
@@ -28,23 +29,17 @@ if TYPE_CHECKING:
     from stepwell.testing.run import Run as Run
 
 _HOMES = {
-    "BlockingHarness": "testing.harness",
-    "Failure": "testing.mocks",
-    "Harness": "testing.harness",
-    "Later": "testing.mocks",
-    "Mock": "testing.mocks",
-    "Never": "testing.mocks",
-    "Run": "testing.run",
-    "VirtualClock": "engine.clock",
+    "BlockingHarness": "harness",
+    "Failure": "mocks",
+    "Harness": "harness",
+    "Later": "mocks",
+    "Mock": "mocks",
+    "Never": "mocks",
+    "Run": "run",
+    "VirtualClock": ".engine.clock",
 }
 
 __all__ = ["BlockingHarness", "Failure", "Harness", "Later", "Mock", "Never", "Run", "VirtualClock"]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'stepwell.testing' has no attribute {name!r}")
-    value = getattr(import_module(f"stepwell.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_of(__name__, _HOMES)

@@ -121,7 +121,7 @@ def test_10_broken_pages(make):
     assert len(world.catalogue.asked("/1.jpg")) == 3, "three attempts"
 
     wholly = [Manga(f"m-{n}", {"en": f"T{n}"}, [Chapter(f"b-{n}", "1", [broken])]) for n in (2, 3, 4)]
-    world.catalogue.library = wholly
+    world.catalogue.works = wholly
     run = world.run()
     assert run.last == "NoMangaAvailable"
     assert run.inputs("FetchChoice")[0]["fetchResult"]["status"] == "no_chapters_available"

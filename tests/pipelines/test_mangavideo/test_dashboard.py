@@ -135,7 +135,7 @@ def test_trigger_review_and_upload(board):
     assert board.get("/api/processed-manga").json()["items"][0]["manga_id"] == "m-1"
     assert send(board, f"/api/queue/{job}/skip-upload").status_code == 400
 
-    world.catalogue.library.append(manga(2, "Second Wind", 1, 1))
+    world.catalogue.works.append(manga(2, "Second Wind", 1, 1))
     world.model.key = "changed-by-the-provider"
     failed = finished(board, send(board, "/api/trigger-pipeline").json()["execution_name"])
     job = f"{failed.name}-0"

@@ -146,7 +146,7 @@ class MediaCloud:
         """`url_lifetime` is how long signed URLs are good for, in seconds."""
         self.session = session or Session()
         self.url_lifetime = url_lifetime
-        self.library: list[Media] = []
+        self.media: list[Media] = []
         self.removed: set[str] = set()
         self.sent: dict[str, int] = {}
         """Bytes of each item that went out so far, by media id."""
@@ -182,7 +182,7 @@ class MediaCloud:
     def add(self, *media: Media) -> None:
         """Append items to the library, which is listed in this order."""
         with self._lock:
-            self.library.extend(media)
+            self.media.extend(media)
 
     def fail(
         self,
@@ -234,7 +234,7 @@ class MediaCloud:
 
     def find(self, media_id: str) -> Media | None:
         with self._lock:
-            return next((item for item in self.library if item.id == media_id and item.id not in self.removed), None)
+            return next((item for item in self.media if item.id == media_id and item.id not in self.removed), None)
 
     def sign(self, path: str) -> str:
         """A URL for a CDN path that is good for `url_lifetime` seconds."""
@@ -281,7 +281,7 @@ class MediaCloud:
     def search(self, page: int, per_page: int) -> dict[str, Any]:
         """The body of a listing page; beyond the end it has no items."""
         with self._lock:
-            items = [item.document() for item in self.library if item.id not in self.removed]
+            items = [item.document() for item in self.media if item.id not in self.removed]
         pages = {
             "current_page": page,
             "per_page": per_page,

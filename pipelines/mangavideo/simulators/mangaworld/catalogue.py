@@ -68,14 +68,14 @@ def manga(number: int, title: str, chapters: int = 2, pages: int = 2, **more: An
 
 
 class Catalogue(Simulator):
-    """`library` is the order of the first listing; the others have it backwards and as it is."""
+    """`works` is the order of the first listing; the others have it backwards and as it is."""
 
     def __init__(
-        self, library: list[Manga] | None = None, *, rate: float | None = 5.0, link_seconds: float = 900.0
+        self, works: list[Manga] | None = None, *, rate: float | None = 5.0, link_seconds: float = 900.0
     ) -> None:
         """`rate`: calls a second before the API answers 429; None for no limit. Links are good for `link_seconds`."""
         super().__init__()
-        self.library = library or []
+        self.works = works or []
         self.rate = rate
         self.link_seconds = link_seconds
         self._calls: list[float] = []
@@ -100,7 +100,7 @@ class Catalogue(Simulator):
             return self._listing(request)
         if parts[0] == "at-home":
             return self._page_list(parts[-1])
-        found = next((m for m in self.library if m.id == parts[1]), None) if parts[0] == "manga" else None
+        found = next((m for m in self.works if m.id == parts[1]), None) if parts[0] == "manga" else None
         if found is None:
             return _error(404, "not found")
         if len(parts) == 3:
@@ -121,7 +121,7 @@ class Catalogue(Simulator):
 
     def _listing(self, request: Request) -> Answer:
         order = next((name for name in ORDERS if request.first(f"order[{name}]")), "followedCount")
-        titles = list(reversed(self.library)) if order == "latestUploadedChapter" else list(self.library)
+        titles = list(reversed(self.works)) if order == "latestUploadedChapter" else list(self.works)
         limit = int(request.first("limit", "10"))
         data = [_document(found) for found in titles[:limit]]
         return Answer(200, {"result": "ok", "data": data, "limit": limit, "offset": 0, "total": len(titles)})
@@ -147,7 +147,7 @@ class Catalogue(Simulator):
         return Answer(200, {"result": "ok", "data": page, "limit": limit, "offset": offset, "total": len(entries)})
 
     def _page_list(self, chapter_id: str) -> Answer:
-        chapter = next((c for m in self.library for c in m.chapters if c.id == chapter_id), None)
+        chapter = next((c for m in self.works for c in m.chapters if c.id == chapter_id), None)
         if chapter is None:
             return _error(404, "not found")
         token = secrets.token_hex(8)
