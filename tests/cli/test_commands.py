@@ -58,6 +58,25 @@ def test_run_json_puts_only_the_result_on_stdout(tmp_path: Path) -> None:
     assert "execution succeeded" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"\xff\xfe{}", "is not UTF-8 text"), (b"[" * 100_000 + b"]" * 100_000, "nested too deeply")],
+    ids=["bytes", "depth"],
+)
+def test_an_input_that_cannot_be_one_is_said(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "in.json").write_bytes(content)
+    done = stepwell("run", definition(tmp_path, "pass", PASS), "--input", "@in.json", cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert words in done.stderr
+
+
+def test_a_data_directory_that_is_a_file_is_said(tmp_path: Path) -> None:
+    path = definition(tmp_path, "pass", PASS)
+    done = stepwell("run", path, "--data", path, cwd=tmp_path)
+    assert (done.returncode, json.loads(path.read_text())) == (5, PASS)
+    assert "cannot be a data directory (File exists); choose another" in done.stderr
+
+
 @pytest.mark.parametrize(("machine", "code"), [(FAIL, 1), (TIMED_OUT, 3)], ids=["failed", "timed out"])
 def test_the_exit_code_tells_how_the_execution_ended(tmp_path: Path, machine: Any, code: int) -> None:
     assert stepwell("run", definition(tmp_path, "m", machine), cwd=tmp_path).returncode == code

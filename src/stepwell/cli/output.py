@@ -40,16 +40,20 @@ def read_input(text: str | None) -> str:
     if text is None:
         return "{}"
     where = "--input"
-    if text == "-":
-        where, text = "standard input", sys.stdin.read()
-    elif text.startswith("@"):
-        where = text[1:]
-        try:
+    try:
+        if text == "-":
+            where, text = "standard input", sys.stdin.read()
+        elif text.startswith("@"):
+            where = text[1:]
             text = Path(where).read_text(encoding="utf-8")
-        except OSError as error:
-            raise Problem(f"--input: cannot read {where}: {error.strerror}") from error
+    except OSError as error:
+        raise Problem(f"--input: cannot read {where}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Problem(f"--input: {where} is not UTF-8 text: {error}") from error
     try:
         json.loads(text)
+    except RecursionError:
+        raise Problem(f"{where} is nested too deeply to be an input") from None
     except ValueError as error:
         raise Problem(f"{where} is not JSON: {error}. Give JSON text, or @FILE to read it from a file.") from error
     return text

@@ -147,8 +147,13 @@ class Journal:
         self._wal: int | None = None
         self._power = durability == "power" and directory is not None
         if directory is not None and not read_only:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = take_lock(directory)
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                self._lock = take_lock(directory)
+            except OSError as error:
+                raise JournalError(
+                    f"{directory} cannot be a data directory ({error.strerror}); choose another, or make it writable"
+                ) from error
         try:
             self._connection = self._connect()
             self._migrate()
